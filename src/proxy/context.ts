@@ -1,0 +1,83 @@
+import type { Message } from '@bufbuild/protobuf'
+import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
+import type { Runtime } from '../runtime.ts'
+import type { AddressBook, ConnectionInfo, Transport } from './listener/connection.ts'
+import type { StatsStore } from './observe/stats.ts'
+import type { ClusterManager } from './upstream/cluster.ts'
+
+/** What every part of one proxy is built with. One per proxy; two proxies of a process share nothing but code. */
+export interface ProxyContext {
+  readonly runtime: Runtime
+  readonly stats: StatsStore
+  readonly node: Node
+  readonly clusters: ClusterManager
+  readonly routes: RouteSubscriptions
+  readonly book: AddressBook
+  readonly logs: LogFiles
+  /** False once the proxy drains: responses then say `connection: close`. */
+  readonly draining: () => boolean
+}
+
+/** Where access loggers write: batched, flushed within a second, never blocking traffic. */
+export interface LogFiles {
+  /** `/dev/stdout` and `/dev/stderr` may be redirected by whoever embeds the proxy. */
+  open(path: string): LogFile
+}
+
+export interface LogFile {
+  write(line: string): void
+}
+
+/** RDS: route configurations by name, shared by all listeners that name them. */
+export interface RouteSubscriptions {
+  /**
+   * Calls `onUpdate` now if the configuration is there, and at each change. An `onUpdate` that throws
+   * rejects (NACKs) the update with the error's message; the last good one stays.
+   */
+  subscribe(name: string, onUpdate: (config: RouteConfiguration) => void): { close(): void }
+}
+
+/** Errors of a config, collected: each with the field path it is about. */
+export class ConfigError extends Error {
+  readonly errors: readonly string[]
+  constructor(errors: readonly string[]) {
+    super(errors.join('; '))
+    this.errors = errors
+  }
+}
+
+/** A compiled network filter chain's terminal filter: takes over an accepted connection. */
+export interface ConnectionHandler {
+  /** The transport is past TLS and inspectors; bytes they read come first through its handler. */
+  onConnection(transport: Transport): void
+  /** Resolves true once warm: RDS has arrived. Called once. */
+  whenWarm(ready: () => void): void
+  /** The listener is going away or the proxy drains: tell open connections to finish. */
+  drain(): void
+  /** The filter chain is gone for good: drop subscriptions. Connections still open go on. */
+  close(): void
+  /** For admin: number of open connections. */
+  readonly connections: number
+}
+
+/** A network filter that sits before the terminal one (RBAC, rate limit, metadata exchange). */
+export interface NetworkFilter {
+  /** 'close' ends the connection; 'wait' until `resume` is called. */
+  onNewConnection?(info: ConnectionInfo, resume: () => void): 'continue' | 'wait' | 'close'
+  /** Sees, and may replace, the first and later bytes. */
+  onData?(chunk: Buffer, resume: () => void): 'continue' | 'wait' | 'close'
+}
+
+/** What a listener gives the factories of its filters. */
+export interface ListenerContext {
+  /** Name for stats: `<ip>_<port>` as Envoy writes it, or stat_prefix. */
+  readonly statPrefix: string
+  readonly name: string
+  /** traffic_direction of the listener. */
+  readonly direction: 'inbound' | 'outbound' | undefined
+  readonly perConnectionBufferLimit: number
+}
+
+/** Builds a terminal network filter from its unpacked config. Throws ConfigError. */
+export type TerminalFilterFactory = (config: Message, context: ProxyContext, listener: ListenerContext) => ConnectionHandler

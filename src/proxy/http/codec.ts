@@ -1,0 +1,130 @@
+import type { ConnectionInfo } from '../listener/connection.ts'
+import type { HeaderMap, RequestHead, ResponseHead } from './headers.ts'
+
+/**
+ * What the connection manager and the connection pools know of a protocol: streams. HTTP/1.1
+ * (`proxy/http1`) and HTTP/2 implement these, so that nothing above a codec asks for the version.
+ *
+ * Chunks handed to `onData` are views of a shared read buffer: valid during the call only. Who keeps
+ * one copies it. Chunks given to `sendData` are copied or written before the call returns.
+ */
+
+/** Why a stream ended early. The words are Envoy's (source/common/http/utility.cc resetReasonToString). */
+export type ResetReason =
+  | 'local reset'
+  | 'local refused stream reset'
+  | 'remote reset'
+  | 'remote refused stream reset'
+  | 'local connection failure'
+  | 'remote connection failure'
+  | 'connection timeout'
+  | 'connection termination'
+  | 'overflow'
+  | 'protocol error'
+  | 'remote error with CONNECT request'
+  | 'overload manager reset'
+  | 'HTTP/1 premature upstream half close'
+
+/** What a server codec tells of one request after its head. */
+export interface ServerStreamHandler {
+  /** Part of the body. `endStream`: the request is complete with it. An empty chunk with `endStream` may come. */
+  onData(chunk: Uint8Array, endStream: boolean): void
+  /** Trailers, when the codec was told to keep them; they complete the request. */
+  onTrailers(trailers: HeaderMap): void
+  /** The stream is gone: the client closed or reset (`remote`), or broke the protocol (`error` holds details such as `http1.codec_error`). */
+  onReset(why: { remote: boolean; error?: string }): void
+  /** The connection can take response bytes again after `sendData` answered false. */
+  onWritable(): void
+}
+
+/** One request/response exchange on a downstream connection. */
+export interface ServerStream {
+  readonly connection: ServerConnection
+  /** Set by the connection manager inside `onRequest`, before anything else can arrive. */
+  handler: ServerStreamHandler
+  /** Sends an interim response (100, 102, 103). */
+  sendInterim(head: ResponseHead): void
+  /** Sends the response head. Framing (content-length, chunked) is the codec's. */
+  sendHeaders(head: ResponseHead, endStream: boolean): void
+  /** Sends part of the response body; false: wait for `onWritable`. */
+  sendData(chunk: Uint8Array, endStream: boolean): boolean
+  /** Sends trailers and completes the response. */
+  sendTrailers(trailers: HeaderMap): void
+  /** Ends the exchange without a complete response: HTTP/1 closes the connection. */
+  reset(reason: ResetReason): void
+  /** Stops and restarts delivery of request body bytes (backpressure). */
+  pauseReading(): void
+  resumeReading(): void
+  /** From here on the connection carries raw bytes both ways (101, CONNECT): data arrives at `onData`, leaves by `sendData`. */
+  readonly upgraded: boolean
+}
+
+/** What a server codec asks of the connection manager. */
+export interface ServerConnectionHandler {
+  /** A complete request head arrived. `endStream`: there is no body. The handler sets `stream.handler`. */
+  onRequest(stream: ServerStream, head: RequestHead, endStream: boolean): void
+  /**
+   * The bytes were no request. The codec has already answered and will close; this is for the log and the counters.
+   * `status` 0: nothing was answered.
+   */
+  onCodecError(error: { status: number; details: string; head: RequestHead | undefined; bytesSent: number }): void
+  /** The connection is closed. Every open stream got `onReset` before. */
+  onClose(): void
+}
+
+/** One downstream HTTP connection. */
+export interface ServerConnection {
+  readonly protocol: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'
+  readonly info: ConnectionInfo
+  /** Number of streams not yet complete. */
+  readonly activeStreams: number
+  /** Says `connection: close` (HTTP/1) or GOAWAY (HTTP/2) with the next response, and closes when idle. */
+  drain(): void
+  /** Closes now; open streams are reset. */
+  close(): void
+}
+
+/** What a client codec tells of one response. */
+export interface ClientStreamHandler {
+  /** An interim response. Not called for 101, which is a final head. */
+  onInterim(head: ResponseHead): void
+  onHeaders(head: ResponseHead, endStream: boolean): void
+  onData(chunk: Uint8Array, endStream: boolean): void
+  onTrailers(trailers: HeaderMap): void
+  /** `details`: codec or transport words for the log, such as `TLS_error:…`; undefined when there are none. */
+  onReset(reason: ResetReason, details: string | undefined): void
+  /** The upstream connection can take request bytes again. */
+  onWritable(): void
+}
+
+/** One exchange on an upstream connection. */
+export interface ClientStream {
+  /** Sends the request head: one write together with whatever follows in the same turn. */
+  sendHeaders(head: RequestHead, endStream: boolean): void
+  sendData(chunk: Uint8Array, endStream: boolean): boolean
+  sendTrailers(trailers: HeaderMap): void
+  /** Abandons the exchange: HTTP/1 closes the connection. No callback follows. */
+  reset(): void
+  pauseReading(): void
+  resumeReading(): void
+  readonly connection: ClientConnection
+}
+
+/** What a pool learns of its connection. */
+export interface ClientConnectionHandler {
+  /** The last exchange is over and another may start (HTTP/1), or a stream slot came free (HTTP/2). */
+  onIdle(): void
+  /** The connection is closed; every open stream got `onReset` before. */
+  onClose(remote: boolean): void
+  /** The peer will take no more streams (`connection: close`, GOAWAY). */
+  onDrain(): void
+}
+
+/** One upstream HTTP connection, already connected (and past TLS). */
+export interface ClientConnection {
+  readonly protocol: 'HTTP/1.1' | 'HTTP/2'
+  readonly info: ConnectionInfo
+  readonly activeStreams: number
+  newStream(handler: ClientStreamHandler): ClientStream
+  close(): void
+}

@@ -1,0 +1,107 @@
+/** An IP address and port as config and logs speak of them (through the address book, not the socket's). */
+export interface Address {
+  readonly ip: string
+  readonly port: number
+}
+
+/** `ip:port`, with brackets around IPv6. */
+export function formatAddress(a: Address): string {
+  return a.ip.includes(':') ? `[${a.ip}]:${a.port}` : `${a.ip}:${a.port}`
+}
+
+/** What TLS says of a connection. Certificate facts are computed when first asked for. */
+export interface TlsInfo {
+  readonly version: string
+  readonly cipher: string
+  readonly sni: string
+  readonly alpn: string
+  readonly sessionId: string
+  readonly peer: CertificateInfo | undefined
+  readonly local: CertificateInfo | undefined
+}
+
+/** What logs, XFCC and policies need of a certificate (source/common/tls/connection_info_impl_base.cc). */
+export interface CertificateInfo {
+  readonly uriSans: readonly string[]
+  readonly dnsSans: readonly string[]
+  readonly ipSans: readonly string[]
+  readonly emailSans: readonly string[]
+  /** RFC 2253. */
+  readonly subject: string
+  readonly issuer: string
+  readonly serial: string
+  /** Lower-case hex. */
+  readonly sha256: string
+  readonly sha1: string
+  readonly pem: string
+  /** Leaf and intermediates. */
+  readonly chainPem: string
+  readonly validFrom: Date
+  readonly validTo: Date
+}
+
+/** The facts of one connection, downstream or upstream, that matching, logs and policies read. */
+export interface ConnectionInfo {
+  /** Process-wide, increasing. */
+  readonly id: number
+  /** The peer. Proxy protocol or the address book may have restored it. */
+  readonly remote: Address
+  /** The peer of the socket itself, before any filter restored another. */
+  readonly directRemote: Address
+  /** The local address: the original destination where one was restored. */
+  readonly local: Address
+  /** From the inspector or the handshake; empty when there was none. Lower case. */
+  readonly sni: string
+  /** Undefined on plaintext. */
+  readonly tls: TlsInfo | undefined
+  /** Why the transport failed, for logs; undefined if it did not. */
+  readonly transportFailure: string | undefined
+}
+
+/**
+ * A byte connection, plaintext or past its TLS handshake. Chunks given to `onData` are valid during the
+ * call; chunks given to `write` may be reused once it returns.
+ */
+export interface Transport {
+  readonly info: ConnectionInfo
+  handler: TransportHandler
+  /** False: above the high-water mark; `onDrain` follows. Bytes are taken either way. */
+  write(bytes: Uint8Array): boolean
+  /** Half-close: sends FIN after what was written. */
+  end(): void
+  /** Full close: what was written is flushed first, then FIN; never lingers longer than a second. */
+  close(): void
+  /** Closes at once; `reset`: with RST. */
+  destroy(reset?: boolean): void
+  pause(): void
+  resume(): void
+  readonly bytesRead: number
+  readonly bytesWritten: number
+}
+
+/** Events of a transport. */
+export interface TransportHandler {
+  onData(chunk: Buffer): void
+  /** The peer half-closed. */
+  onEnd(): void
+  onDrain(): void
+  /** Last event. `error` is a system code such as ECONNRESET, or undefined after an orderly end. */
+  onClose(error: string | undefined): void
+}
+
+/**
+ * Where logical addresses live on this machine, and back. Without a mesh it is the identity. The proxy
+ * dials through it and names peers through it; nothing else knows of loopback addresses.
+ */
+export interface AddressBook {
+  /** Where to connect to reach a logical address, and the address to bind, if any. */
+  dial(to: Address, bind: string | undefined): { host: string; port: number; localAddress: string | undefined }
+  /** The logical address of a socket's peer or own side. */
+  logical(socket: Address): Address
+}
+
+/** The address book of a machine that has real addresses. */
+export const identityBook: AddressBook = {
+  dial: (to, bind) => ({ host: to.ip, port: to.port, localAddress: bind }),
+  logical: (socket) => socket,
+}
