@@ -7,20 +7,37 @@ import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
-import { createFileRegistry, fromBinary, protoInt64 } from '@bufbuild/protobuf'
+import { createFileRegistry, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 
-void protoInt64
 const root = path.resolve(import.meta.dirname, '..')
 const gen = path.join(root, 'gen')
 const require = createRequire(import.meta.url)
 const xds = path.dirname(require.resolve('@grpc/grpc-js-xds/package.json'))
-const stamp = createHash('sha256')
-  .update(fs.readFileSync(path.join(xds, 'package.json')))
-  .update(fs.readFileSync(new URL(import.meta.url)))
-  .digest('hex')
+const ours = path.join(root, 'scripts', 'protos')
+const hash = createHash('sha256')
+hash.update(fs.readFileSync(path.join(xds, 'package.json')))
+hash.update(fs.readFileSync(new URL(import.meta.url)))
+for (const file of fs.readdirSync(ours, { recursive: true }).sort())
+  if (file.endsWith('.proto')) hash.update(file).update(fs.readFileSync(path.join(ours, file)))
+const stamp = hash.digest('hex')
 const stampFile = path.join(gen, 'stamp')
 if (fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp) process.exit(0)
+
+/** What newer Envoys have and the shipped files lack: file, a text in it, and what takes its place. */
+const patches = [
+  // Envoy's files use ignore_empty, which the shipped validate.proto does not have yet.
+  ...Object.entries({ String: 26, Bytes: 14, Repeated: 5, Map: 6 }).map(([rules, no]) => ignoreEmpty(rules, no)),
+  ...['Float', 'Double', 'Int32', 'Int64', 'UInt32', 'UInt64', 'SInt32', 'SInt64'].map((rules) =>
+    ignoreEmpty(rules, 8),
+  ),
+  ...['Fixed32', 'Fixed64', 'SFixed32', 'SFixed64'].map((rules) => ignoreEmpty(rules, 8)),
+]
+
+function ignoreEmpty(rules, no) {
+  const head = `message ${rules}Rules {`
+  return ['validate/validate.proto', head, `${head}\n    optional bool ignore_empty = ${no};`]
+}
 
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'dinghy-protos-'))
 try {
@@ -29,19 +46,18 @@ try {
     fs.cpSync(path.join(xds, 'deps', dep), include, { recursive: true })
   fs.rmSync(path.join(include, 'java'), { recursive: true, force: true })
   fs.rmSync(path.join(include, 'tests'), { recursive: true, force: true })
-  fs.cpSync(path.join(root, 'scripts', 'protos'), include, { recursive: true })
-  // The shipped validate.proto is older than the Envoy files that use StringRules.ignore_empty.
-  const validate = path.join(include, 'validate', 'validate.proto')
-  fs.writeFileSync(
-    validate,
-    fs
-      .readFileSync(validate, 'utf8')
-      .replace(/(message StringRules \{)/, '$1\n    optional bool ignore_empty = 26;'),
-  )
+  fs.cpSync(ours, include, { recursive: true })
+  for (const [file, from, to] of patches) {
+    const target = path.join(include, file)
+    const text = fs.readFileSync(target, 'utf8')
+    if (!text.includes(from)) throw new Error(`${file}: nothing to patch, ${from} is not in it`)
+    fs.writeFileSync(target, text.replace(from, to))
+  }
   const protos = new Map()
   for (const file of fs.readdirSync(include, { recursive: true }))
     if (file.endsWith('.proto')) protos.set(file, fs.readFileSync(path.join(include, file), 'utf8'))
   dropUnusable(protos, include)
+  dropUnreachable(protos, include)
   fs.rmSync(gen, { recursive: true, force: true })
   fs.mkdirSync(gen, { recursive: true })
   fs.writeFileSync(path.join(include, 'buf.yaml'), 'version: v2\n')
@@ -54,6 +70,7 @@ try {
     plugins: [{ local: bin('protoc-gen-es'), out: gen, opt: ['target=dts', 'import_extension=js'], strategy: 'all' }],
   }
   buf('generate', set, '--template', JSON.stringify(template))
+  fs.writeFileSync(set, strip(fs.readFileSync(set)))
   writeTypeMap(fs.readFileSync(set))
   fs.writeFileSync(stampFile, stamp)
 } finally {
@@ -65,7 +82,8 @@ function dropUnusable(protos, include) {
   const wellKnown = (f) => f.startsWith('google/protobuf/')
   const unusable = (file, text) => {
     if (wellKnown(file)) return true
-    if (/^package envoy\..*v[12](alpha\d?)?;/m.test(text) || /package_version_status = (FROZEN|NEXT)/.test(text)) return true
+    if (/^package envoy\..*v[12](alpha\d?)?;/m.test(text) || /package_version_status = (FROZEN|NEXT)/.test(text))
+      return true
     if (/^package envoy\.(api|type|service|config|data)\b(?!.*v3)/m.test(text)) return true
     return [...text.matchAll(/^import (?:public )?"([^"]+)"/gm)].some(([, i]) => !wellKnown(i) && !protos.has(i))
   }
@@ -78,6 +96,56 @@ function dropUnusable(protos, include) {
         again = true
       }
   }
+}
+
+/** Drops what no Envoy, xDS or Istio file imports (most of google/api): each file costs start-up time. */
+function dropUnreachable(protos, include) {
+  const reached = new Set()
+  const visit = (file) => {
+    if (reached.has(file) || !protos.has(file)) return
+    reached.add(file)
+    for (const [, dependency] of protos.get(file).matchAll(/^import (?:public )?"([^"]+)"/gm)) visit(dependency)
+  }
+  for (const file of protos.keys()) if (/^(envoy|xds|udpa|istio)\//.test(file)) visit(file)
+  for (const file of [...protos.keys()])
+    if (!reached.has(file)) {
+      protos.delete(file)
+      fs.rmSync(path.join(include, file))
+    }
+}
+
+/**
+ * Takes out of the descriptors what nothing reads at run time: package options, reserved numbers, and every
+ * custom option but validate (1071), udpa.annotations.sensitive (76569463) and the three that forbid a field.
+ */
+function strip(bytes) {
+  const kept = new Set([1071, 76569463, 189503207])
+  const set = fromBinary(FileDescriptorSetSchema, bytes)
+  const options = (holder) => {
+    if (!holder.options?.$unknown) return
+    holder.options.$unknown = holder.options.$unknown.filter((field) => kept.has(field.no))
+  }
+  const enumeration = (e) => {
+    options(e)
+    e.value.forEach(options)
+    e.reservedName = []
+    e.reservedRange = []
+  }
+  const message = (m) => {
+    options(m)
+    m.field.forEach(options)
+    m.oneofDecl.forEach(options)
+    m.reservedName = []
+    m.reservedRange = []
+    m.enumType.forEach(enumeration)
+    m.nestedType.forEach(message)
+  }
+  for (const file of set.file) {
+    if (file.options) file.options = undefined
+    file.messageType.forEach(message)
+    file.enumType.forEach(enumeration)
+  }
+  return toBinary(FileDescriptorSetSchema, set)
 }
 
 /** gen/types.d.ts: interface Messages { 'envoy.config.cluster.v3.Cluster': Cluster, … }. */

@@ -4,6 +4,7 @@ import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import type { Runtime } from '../runtime.ts'
 import type { AddressBook, ConnectionInfo, Transport } from './listener/connection.ts'
 import type { StatsStore } from './observe/stats.ts'
+import type { StreamInfo } from './stream-info.ts'
 import type { ClusterManager } from './upstream/cluster.ts'
 
 /** What every part of one proxy is built with. One per proxy; two proxies of a process share nothing but code. */
@@ -17,6 +18,10 @@ export interface ProxyContext {
   readonly logs: LogFiles
   /** False once the proxy drains: responses then say `connection: close`. */
   readonly draining: () => boolean
+  /** Says once, for the whole proxy, that a field of the config is understood but has no effect yet. */
+  readonly notEnforced?: (path: string) => void
+  /** Told of every finished HTTP request, after the access log: for whoever watches the proxy from within the process. */
+  readonly onStreamComplete?: ((info: StreamInfo, listener: ListenerContext) => void) | undefined
 }
 
 /** Where access loggers write: batched, flushed within a second, never blocking traffic. */

@@ -1,6 +1,6 @@
 import type { HeaderMap, RequestHead, ResponseHead } from './http/headers.ts'
 import type { ConnectionInfo } from './listener/connection.ts'
-import type { Host } from './upstream/host.ts'
+import type { Host, Metadata } from './upstream/host.ts'
 
 /** Short names of response flags (source/common/stream_info/utility.h); logged in the order they were set. */
 export type ResponseFlag =
@@ -65,4 +65,60 @@ export interface StreamInfo {
   /** Metadata of the matched route, for %METADATA(ROUTE:…)%. */
   routeMetadata: ReadonlyMap<string, Record<string, unknown>> | undefined
   traceSampled: boolean
+
+  // What follows is for access logs alone; whoever knows it sets it, and a missing one is logged as `-`.
+
+  /** First byte of the response body received; `Runtime.now()` ms. */
+  upstreamFirstRxBody?: number
+  /** ms between asking the pool and getting a connection. */
+  upstreamPoolWait?: number
+  /** Bytes of this stream on the wire, heads included. The upstream ones count the last attempt. */
+  downstreamWireBytesReceived?: number
+  downstreamWireBytesSent?: number
+  upstreamWireBytesReceived?: number
+  upstreamWireBytesSent?: number
+  upstreamHeaderBytesReceived?: number
+  upstreamHeaderBytesSent?: number
+  /** Every host that was tried, and the id of the connection it was tried on, in order. */
+  upstreamAttempted?: { host: Host; connectionId: number }[]
+  clusterMetadata?: Metadata
+  virtualHostMetadata?: Metadata
+  listenerMetadata?: Metadata
+  filterChainMetadata?: Metadata
+  listenerName?: string
+  filterChainName?: string
+  /** Text of a reply that this proxy made itself. */
+  localReplyBody?: string
+  /** Why the log line is written; unset: the end of the request or connection. */
+  accessLogType?: AccessLogType
+  /** A health check that the proxy answered or passed on. */
+  healthCheck?: boolean
+  /** Traced because a header or a client demanded it. */
+  traceForced?: boolean
+  traceId?: string
+  spanId?: string
+  /** The id of a TCP stream; HTTP streams take x-request-id. */
+  streamId?: string
+  customFlags?: string
+  upstreamFilterState?: Map<string, unknown>
+  /** How many times a route was looked for, and microseconds spent on it. */
+  routeResolutions?: number
+  routeResolutionMicros?: number
 }
+
+/** Names of envoy.data.accesslog.v3.AccessLogType. */
+export type AccessLogType =
+  | 'NotSet'
+  | 'TcpUpstreamConnected'
+  | 'TcpPeriodic'
+  | 'TcpConnectionEnd'
+  | 'DownstreamStart'
+  | 'DownstreamPeriodic'
+  | 'DownstreamEnd'
+  | 'UpstreamPoolReady'
+  | 'UpstreamPeriodic'
+  | 'UpstreamEnd'
+  | 'DownstreamTunnelSuccessfullyEstablished'
+  | 'UdpTunnelUpstreamConnected'
+  | 'UdpPeriodic'
+  | 'UdpSessionEnd'

@@ -1,28 +1,37 @@
 import fs from 'node:fs'
-import {
-  create,
-  createFileRegistry,
-  type DescMessage,
-  type FileRegistry,
-  fromBinary,
-  type Message,
-  type MessageInitShape,
-  toBinary,
-} from '@bufbuild/protobuf'
-import { type Any, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
+import { create, type DescMessage, type FileRegistry, fromBinary, type Message, toBinary } from '@bufbuild/protobuf'
+import type { Any } from '@bufbuild/protobuf/wkt'
 import type { Messages } from '#gen/types.js'
+import { lazyRegistry } from './descriptors.ts'
 
 /** Full name of any message in the descriptor set, such as `envoy.config.cluster.v3.Cluster`. */
 export type MessageName = keyof Messages
 
 /** What `make` accepts: the message's fields, nested messages as plain objects, all optional. */
-export type Init<N extends MessageName> = MessageInitShape<import('@bufbuild/protobuf/codegenv2').GenMessage<Messages[N] & Message>>
+export type Init<N extends MessageName> = InitOf<Messages[N]>
+
+type Plain = string | number | bigint | boolean | Uint8Array | undefined
+
+// The library's own MessageInit does not reach into a oneof within a oneof.
+type InitOf<T> = T extends Plain
+  ? T
+  : T extends readonly (infer U)[]
+    ? readonly InitOf<U>[]
+    : T extends { $typeName: string }
+      ? { [K in keyof T as K extends '$typeName' | '$unknown' ? never : K]?: InitOf<T[K]> } | T
+      : T extends { case: infer C; value: infer V }
+        ? { case: C; value: InitOf<V> }
+        : T extends { case: undefined; value?: undefined }
+          ? T
+          : T extends Readonly<Record<string, infer V>>
+            ? Readonly<Record<string, V extends { $typeName: string } ? InitOf<V> : V>>
+            : T
 
 let loaded: FileRegistry | undefined
 
-/** The registry of every Envoy, xDS and well-known type; read from the descriptor set at first use. */
+/** The registry of every Envoy, xDS, Istio filter and well-known type; each is decoded at its first use. */
 export function registry(): FileRegistry {
-  loaded ??= createFileRegistry(fromBinary(FileDescriptorSetSchema, fs.readFileSync(descriptorSet())))
+  loaded ??= lazyRegistry(fs.readFileSync(descriptorSet()))
   return loaded
 }
 
@@ -46,13 +55,42 @@ export function make<N extends MessageName>(name: N, init?: Init<N>): Messages[N
 /** The prefix of every type URL. */
 export const TYPE_URL_PREFIX = 'type.googleapis.com/'
 
-/** Packs a message into an Any. */
+/** The messages behind Anys: given to `pack`, or decoded before. */
+const unpacked = new WeakMap<Any, Message>()
+
+/**
+ * Packs a message into an Any. The bytes are made when someone reads them, so that what stays inside the process
+ * is never serialised; the message must not change after this.
+ */
 export function pack(message: Message): Any {
-  return {
+  let bytes: Uint8Array<ArrayBuffer> | undefined
+  const any: Any = {
     $typeName: 'google.protobuf.Any',
     typeUrl: TYPE_URL_PREFIX + message.$typeName,
-    value: toBinary(schemaOf(message.$typeName), message),
+    get value() {
+      bytes ??= toBinary(schemaOf(message.$typeName), message) as Uint8Array<ArrayBuffer>
+      return bytes
+    },
+    set value(changed) {
+      bytes = changed
+      unpacked.delete(any)
+    },
   }
+  unpacked.set(any, message)
+  return any
+}
+
+/**
+ * The message in an Any, whatever its type; the same object each time, so it must not be changed. Throws on a type
+ * that is not in the set and on broken bytes.
+ */
+export function messageIn(any: Any): Message {
+  let message = unpacked.get(any)
+  if (!message) {
+    message = fromBinary(schemaOf(typeNameOf(any.typeUrl)), any.value)
+    unpacked.set(any, message)
+  }
+  return message
 }
 
 /** Creates a message and packs it: `packed('envoy.extensions.filters.http.router.v3.Router', {})`. */
@@ -68,5 +106,5 @@ export function typeNameOf(typeUrl: string): string {
 /** Unpacks an Any that must hold the named type; undefined when it holds another. Throws on broken bytes. */
 export function unpack<N extends MessageName>(any: Any, name: N): Messages[N] | undefined {
   if (typeNameOf(any.typeUrl) !== name) return undefined
-  return fromBinary(schemaOf(name), any.value) as unknown as Messages[N]
+  return messageIn(any) as unknown as Messages[N]
 }

@@ -31,8 +31,12 @@ export interface ServerStreamHandler {
   onData(chunk: Uint8Array, endStream: boolean): void
   /** Trailers, when the codec was told to keep them; they complete the request. */
   onTrailers(trailers: HeaderMap): void
-  /** The stream is gone: the client closed or reset (`remote`), or broke the protocol (`error` holds details such as `http1.codec_error`). */
-  onReset(why: { remote: boolean; error?: string }): void
+  /**
+   * The stream is gone: the client closed or reset (`remote`), or broke the protocol in its body (`error`
+   * holds details such as `http1.codec_error`; `status` what the codec answered by itself, 0 if the
+   * response had begun; `bytesSent` the size of that answer's body). No `onCodecError` follows.
+   */
+  onReset(why: { remote: boolean; error?: string; status?: number; bytesSent?: number }): void
   /** The connection can take response bytes again after `sendData` answered false. */
   onWritable(): void
 }

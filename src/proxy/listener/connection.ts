@@ -16,6 +16,8 @@ export interface TlsInfo {
   readonly sni: string
   readonly alpn: string
   readonly sessionId: string
+  /** Key exchange group, such as X25519; unset when unknown. */
+  readonly group?: string
   readonly peer: CertificateInfo | undefined
   readonly local: CertificateInfo | undefined
 }
@@ -26,6 +28,7 @@ export interface CertificateInfo {
   readonly dnsSans: readonly string[]
   readonly ipSans: readonly string[]
   readonly emailSans: readonly string[]
+  readonly otherNameSans?: readonly string[]
   /** RFC 2253. */
   readonly subject: string
   readonly issuer: string
@@ -56,6 +59,21 @@ export interface ConnectionInfo {
   readonly tls: TlsInfo | undefined
   /** Why the transport failed, for logs; undefined if it did not. */
   readonly transportFailure: string | undefined
+
+  // For access logs; a missing one is logged as `-`.
+
+  /** The socket's own local address, where another was restored; unset: `local`. */
+  readonly directLocal?: Address
+  /** When connecting began, when it was connected or accepted, and when TLS was up; `Runtime.now()` ms. */
+  readonly connectStart?: number
+  readonly connected?: number
+  readonly handshakeComplete?: number
+  /** How the connection ended, as the proxy saw it, and why it ended it itself. */
+  readonly detectedCloseType?: 'Normal' | 'LocalReset' | 'RemoteReset'
+  readonly localCloseReason?: string
+  /** TLS fingerprints of the client, when the inspector was told to compute them. */
+  readonly ja3?: string
+  readonly ja4?: string
 }
 
 /**

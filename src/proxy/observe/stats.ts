@@ -68,17 +68,26 @@ export class StatsStore {
 
   counter(name: string): Counter {
     let c = this.counters.get(name)
-    if (!c) this.counters.set(name, (c = new Counter(name)))
+    if (!c) {
+      c = new Counter(name)
+      this.counters.set(name, c)
+    }
     return c
   }
   gauge(name: string): Gauge {
     let g = this.gauges.get(name)
-    if (!g) this.gauges.set(name, (g = new Gauge(name)))
+    if (!g) {
+      g = new Gauge(name)
+      this.gauges.set(name, g)
+    }
     return g
   }
   histogram(name: string): Histogram {
     let h = this.histograms.get(name)
-    if (!h) this.histograms.set(name, (h = new Histogram(name)))
+    if (!h) {
+      h = new Histogram(name)
+      this.histograms.set(name, h)
+    }
     return h
   }
 }

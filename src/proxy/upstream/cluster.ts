@@ -71,7 +71,11 @@ export interface Cluster {
 /** What a TCP connection attempt answers. */
 export interface ConnectCallbacks {
   onConnected(transport: Transport, host: Host): void
-  onConnectFailure(reason: 'overflow' | 'connection failure' | 'timeout', details: string | undefined, host: Host | undefined): void
+  onConnectFailure(
+    reason: 'overflow' | 'connection failure' | 'timeout',
+    details: string | undefined,
+    host: Host | undefined,
+  ): void
 }
 
 /** Limits of one priority, counted over all pools of the cluster (source/common/upstream/resource_manager_impl.h). */

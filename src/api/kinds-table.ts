@@ -1,0 +1,185 @@
+import { z } from 'zod'
+import { AuthorizationPolicy } from './kinds/authorization-policy.ts'
+import { ConfigMapBody } from './kinds/config-map.ts'
+import { CronJobBody } from './kinds/cron-job.ts'
+import { DaemonSetBody } from './kinds/daemon-set.ts'
+import { DeploymentBody } from './kinds/deployment.ts'
+import { DestinationRule } from './kinds/destination-rule.ts'
+import { EndpointSliceBody } from './kinds/endpoint-slice.ts'
+import { EndpointsBody } from './kinds/endpoints.ts'
+import { EnvoyFilter } from './kinds/envoy-filter.ts'
+import { Gateway } from './kinds/gateway.ts'
+import { JobBody } from './kinds/job.ts'
+import { MeshConfig } from './kinds/mesh-config.ts'
+import { NamespaceBody } from './kinds/namespace.ts'
+import { NodeBody } from './kinds/node.ts'
+import { PeerAuthentication } from './kinds/peer-authentication.ts'
+import { PodBody } from './kinds/pod.ts'
+import { ProxyConfig } from './kinds/proxy-config.ts'
+import { ReplicaSetBody } from './kinds/replica-set.ts'
+import { RequestAuthentication } from './kinds/request-authentication.ts'
+import { SecretBody } from './kinds/secret.ts'
+import { ServiceBody } from './kinds/service.ts'
+import { ServiceAccountBody } from './kinds/service-account.ts'
+import { ServiceEntry, ServiceEntryStatus } from './kinds/service-entry.ts'
+import { Sidecar } from './kinds/sidecar.ts'
+import { StatefulSetBody } from './kinds/stateful-set.ts'
+import { Telemetry } from './kinds/telemetry.ts'
+import { VirtualService } from './kinds/virtual-service.ts'
+import { WorkloadEntry } from './kinds/workload-entry.ts'
+import { WorkloadGroup } from './kinds/workload-group.ts'
+import type { Kind } from './objects.ts'
+
+/** How a kind is known to the API server. */
+export interface KindInfo {
+  group: string
+  versions: readonly string[]
+  namespaced: boolean
+  /** What an object holds besides apiVersion, kind and metadata. */
+  body: z.ZodType
+  /** The rule that names follow. */
+  names: 'subdomain' | 'label' | 'service'
+}
+
+const NETWORKING = ['v1', 'v1beta1', 'v1alpha3']
+const SECURITY = ['v1', 'v1beta1']
+/** Unlike Kubernetes' own kinds, those of a CRD have nothing but these. */
+const spec = (schema: z.ZodType, status: z.ZodType = z.unknown()) =>
+  z.strictObject({
+    apiVersion: z.string(),
+    kind: z.string(),
+    metadata: z.unknown(),
+    spec: schema,
+    status: status.optional(),
+  })
+
+function kubernetes(group: string, body: z.ZodType, rest: Partial<KindInfo> = {}): KindInfo {
+  return { group, versions: ['v1'], namespaced: true, body, names: 'subdomain', ...rest }
+}
+
+function istio(group: string, versions: readonly string[], schema: z.ZodType): KindInfo {
+  return { group: `${group}.istio.io`, versions, namespaced: true, body: spec(schema), names: 'subdomain' }
+}
+
+/** Every kind that the mesh reads. */
+export const KINDS: Record<Kind, KindInfo> = {
+  Namespace: kubernetes('', NamespaceBody, { namespaced: false, names: 'label' }),
+  Node: kubernetes('', NodeBody, { namespaced: false }),
+  Service: kubernetes('', ServiceBody, { names: 'service' }),
+  Pod: kubernetes('', PodBody),
+  Endpoints: kubernetes('', EndpointsBody),
+  ServiceAccount: kubernetes('', ServiceAccountBody),
+  ConfigMap: kubernetes('', ConfigMapBody),
+  Secret: kubernetes('', SecretBody),
+  Deployment: kubernetes('apps', DeploymentBody),
+  StatefulSet: kubernetes('apps', StatefulSetBody),
+  DaemonSet: kubernetes('apps', DaemonSetBody),
+  ReplicaSet: kubernetes('apps', ReplicaSetBody),
+  Job: kubernetes('batch', JobBody),
+  CronJob: kubernetes('batch', CronJobBody),
+  EndpointSlice: kubernetes('discovery.k8s.io', EndpointSliceBody),
+  VirtualService: istio('networking', NETWORKING, VirtualService),
+  DestinationRule: istio('networking', NETWORKING, DestinationRule),
+  ServiceEntry: {
+    ...istio('networking', NETWORKING, ServiceEntry),
+    body: spec(ServiceEntry, ServiceEntryStatus),
+  },
+  WorkloadEntry: istio('networking', NETWORKING, WorkloadEntry),
+  WorkloadGroup: istio('networking', NETWORKING, WorkloadGroup),
+  Gateway: istio('networking', NETWORKING, Gateway),
+  Sidecar: istio('networking', NETWORKING, Sidecar),
+  EnvoyFilter: istio('networking', ['v1alpha3'], EnvoyFilter),
+  ProxyConfig: istio('networking', ['v1beta1'], ProxyConfig),
+  PeerAuthentication: istio('security', SECURITY, PeerAuthentication),
+  RequestAuthentication: istio('security', SECURITY, RequestAuthentication),
+  AuthorizationPolicy: istio('security', SECURITY, AuthorizationPolicy),
+  Telemetry: istio('telemetry', ['v1', 'v1alpha1'], Telemetry),
+  MeshConfig: { ...istio('mesh', ['v1alpha1'], MeshConfig) },
+}
+
+/** Groups whose kinds are all known here, so that any other kind in them is a mistake. */
+const OTHER: Record<string, string> = {
+  '': 'Binding ComponentStatus Event LimitRange PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota',
+  apps: 'ControllerRevision',
+  batch: '',
+  autoscaling: 'HorizontalPodAutoscaler Scale',
+  policy: 'PodDisruptionBudget Eviction PodSecurityPolicy',
+  'networking.k8s.io': 'Ingress IngressClass NetworkPolicy IPAddress ServiceCIDR',
+  'gateway.networking.k8s.io':
+    'BackendTLSPolicy Gateway GatewayClass GRPCRoute HTTPRoute ListenerSet ReferenceGrant TCPRoute TLSRoute UDPRoute',
+  'rbac.authorization.k8s.io': 'ClusterRole ClusterRoleBinding Role RoleBinding',
+  'storage.k8s.io': 'CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass',
+  'scheduling.k8s.io': 'PriorityClass',
+  'discovery.k8s.io': '',
+  'networking.istio.io': '',
+  'security.istio.io': '',
+  'telemetry.istio.io': '',
+  'extensions.istio.io': 'TrafficExtension WasmPlugin',
+}
+
+/** Kinds without a namespace, besides those that the mesh reads. */
+const CLUSTER_SCOPED =
+  'PersistentVolume ComponentStatus IngressClass ServiceCIDR IPAddress GatewayClass ClusterRole ClusterRoleBinding CSIDriver CSINode StorageClass VolumeAttachment VolumeAttributesClass PriorityClass'
+
+/** Whether objects of a kind live in a namespace; kinds that are not known do. */
+export function isNamespaced(lookup: KindLookup, kind: string): boolean {
+  return lookup.known === 'read' ? KINDS[lookup.kind].namespaced : !CLUSTER_SCOPED.split(' ').includes(kind)
+}
+
+/** Kinds that steer traffic but do nothing here yet. */
+const UNENFORCED = [
+  'networking.k8s.io/Ingress',
+  'networking.k8s.io/NetworkPolicy',
+  'gateway.networking.k8s.io/Gateway',
+  'gateway.networking.k8s.io/HTTPRoute',
+  'gateway.networking.k8s.io/GRPCRoute',
+  'gateway.networking.k8s.io/TLSRoute',
+  'gateway.networking.k8s.io/TCPRoute',
+  'gateway.networking.k8s.io/UDPRoute',
+  'gateway.networking.k8s.io/BackendTLSPolicy',
+  'gateway.networking.k8s.io/ListenerSet',
+  'extensions.istio.io/WasmPlugin',
+  'extensions.istio.io/TrafficExtension',
+]
+
+/** What an apiVersion and a kind mean here. */
+export type KindLookup =
+  | { known: 'read'; kind: Kind }
+  | { known: 'other'; unenforced: boolean }
+  | { known: 'no'; suggestion: string | undefined; versions: readonly string[] }
+
+/** Kinds by group, for suggestions. */
+export function kindsOfGroup(group: string): string[] {
+  const read = Object.entries(KINDS).filter(([, info]) => info.group === group)
+  return [...read.map(([kind]) => kind), ...(OTHER[group] ?? '').split(' ').filter((kind) => kind !== '')]
+}
+
+/** The group and version of an apiVersion. */
+export function splitApiVersion(apiVersion: string): { group: string; version: string } {
+  const slash = apiVersion.lastIndexOf('/')
+  return { group: apiVersion.slice(0, Math.max(slash, 0)), version: apiVersion.slice(slash + 1) }
+}
+
+/** Groups that served a kind before it moved to the one that serves it now. */
+export function groupOfKind(kind: string): string | undefined {
+  if (Object.hasOwn(KINDS, kind)) return KINDS[kind as Kind].group
+  return Object.keys(OTHER).find((group) => (OTHER[group] as string).split(' ').includes(kind))
+}
+
+/** Looks up an apiVersion and a kind. Kinds of groups that nothing is known about are `other`. */
+export function lookUp(apiVersion: string, kind: string): KindLookup {
+  const { group, version } = splitApiVersion(apiVersion)
+  if (Object.hasOwn(KINDS, kind) && KINDS[kind as Kind].group === group) {
+    const { versions } = KINDS[kind as Kind]
+    return versions.includes(version)
+      ? { known: 'read', kind: kind as Kind }
+      : { known: 'no', suggestion: undefined, versions }
+  }
+  if (!Object.hasOwn(OTHER, group)) {
+    const builtIn = group === 'extensions' || !group.includes('.')
+    return builtIn ? { known: 'no', suggestion: undefined, versions: [] } : { known: 'other', unenforced: false }
+  }
+  const kinds = kindsOfGroup(group)
+  if (kinds.includes(kind)) return { known: 'other', unenforced: UNENFORCED.includes(`${group}/${kind}`) }
+  return { known: 'no', suggestion: undefined, versions: [] }
+}

@@ -1,0 +1,122 @@
+import type { z } from 'zod'
+import type { AuthorizationPolicy } from './kinds/authorization-policy.ts'
+import type { ConfigMapBody } from './kinds/config-map.ts'
+import type { CronJobBody } from './kinds/cron-job.ts'
+import type { DaemonSetBody } from './kinds/daemon-set.ts'
+import type { DeploymentBody } from './kinds/deployment.ts'
+import type { DestinationRule } from './kinds/destination-rule.ts'
+import type { EndpointSliceBody } from './kinds/endpoint-slice.ts'
+import type { EndpointsBody } from './kinds/endpoints.ts'
+import type { EnvoyFilter } from './kinds/envoy-filter.ts'
+import type { Gateway } from './kinds/gateway.ts'
+import type { JobBody } from './kinds/job.ts'
+import type { MeshConfig } from './kinds/mesh-config.ts'
+import type { NamespaceBody } from './kinds/namespace.ts'
+import type { NodeBody } from './kinds/node.ts'
+import type { PeerAuthentication } from './kinds/peer-authentication.ts'
+import type { PodBody } from './kinds/pod.ts'
+import type { ProxyConfig } from './kinds/proxy-config.ts'
+import type { ReplicaSetBody } from './kinds/replica-set.ts'
+import type { RequestAuthentication } from './kinds/request-authentication.ts'
+import type { SecretBody } from './kinds/secret.ts'
+import type { ServiceBody } from './kinds/service.ts'
+import type { ServiceAccountBody } from './kinds/service-account.ts'
+import type { ServiceEntry, ServiceEntryStatus } from './kinds/service-entry.ts'
+import type { Sidecar } from './kinds/sidecar.ts'
+import type { StatefulSetBody } from './kinds/stateful-set.ts'
+import type { Telemetry } from './kinds/telemetry.ts'
+import type { VirtualService } from './kinds/virtual-service.ts'
+import type { WorkloadEntry } from './kinds/workload-entry.ts'
+import type { WorkloadGroup } from './kinds/workload-group.ts'
+
+/** A path into an object: field names and list indexes. */
+export type Path = readonly (string | number)[]
+
+/** A place in a file; line and column count from 1. */
+export interface Position {
+  file: string
+  line: number
+  col: number
+}
+
+/** Where an object stands, and where each part of it does. */
+export interface Origin extends Position {
+  /** The place of a field's value, or of its nearest ancestor that is written. */
+  locate(path: Path): Position
+}
+
+/** The metadata of an object. */
+export interface ObjectMeta {
+  name: string
+  /** `default` when unset; empty for kinds that have no namespace (Namespace, Node). */
+  namespace: string
+  labels: Record<string, string>
+  annotations: Record<string, string>
+  /** RFC 3339. The store gives one to every object. */
+  creationTimestamp?: string
+  uid?: string
+  /** Counts the changes of the store; given by it. */
+  resourceVersion?: string
+  /** Counts the changes of the object; given by the store. */
+  generation?: number
+}
+
+/** What every object has. */
+export interface ObjectBase<K extends string> {
+  apiVersion: string
+  kind: K
+  metadata: ObjectMeta
+  origin: Origin
+}
+
+interface Spec<S> {
+  spec: S
+}
+
+/** The object type of each kind; `spec`s are the protobuf messages of istio/api. */
+export interface KindMap {
+  Namespace: ObjectBase<'Namespace'> & z.infer<typeof NamespaceBody>
+  Node: ObjectBase<'Node'> & z.infer<typeof NodeBody>
+  Service: ObjectBase<'Service'> & z.infer<typeof ServiceBody>
+  Pod: ObjectBase<'Pod'> & z.infer<typeof PodBody>
+  Deployment: ObjectBase<'Deployment'> & z.infer<typeof DeploymentBody>
+  StatefulSet: ObjectBase<'StatefulSet'> & z.infer<typeof StatefulSetBody>
+  DaemonSet: ObjectBase<'DaemonSet'> & z.infer<typeof DaemonSetBody>
+  ReplicaSet: ObjectBase<'ReplicaSet'> & z.infer<typeof ReplicaSetBody>
+  Job: ObjectBase<'Job'> & z.infer<typeof JobBody>
+  CronJob: ObjectBase<'CronJob'> & z.infer<typeof CronJobBody>
+  Endpoints: ObjectBase<'Endpoints'> & z.infer<typeof EndpointsBody>
+  EndpointSlice: ObjectBase<'EndpointSlice'> & z.infer<typeof EndpointSliceBody>
+  ServiceAccount: ObjectBase<'ServiceAccount'> & z.infer<typeof ServiceAccountBody>
+  ConfigMap: ObjectBase<'ConfigMap'> & z.infer<typeof ConfigMapBody>
+  Secret: ObjectBase<'Secret'> & z.infer<typeof SecretBody>
+  VirtualService: ObjectBase<'VirtualService'> & Spec<VirtualService>
+  DestinationRule: ObjectBase<'DestinationRule'> & Spec<DestinationRule>
+  ServiceEntry: ObjectBase<'ServiceEntry'> & Spec<ServiceEntry> & { status?: ServiceEntryStatus }
+  WorkloadEntry: ObjectBase<'WorkloadEntry'> & Spec<WorkloadEntry>
+  WorkloadGroup: ObjectBase<'WorkloadGroup'> & Spec<WorkloadGroup>
+  Gateway: ObjectBase<'Gateway'> & Spec<Gateway>
+  Sidecar: ObjectBase<'Sidecar'> & Spec<Sidecar>
+  PeerAuthentication: ObjectBase<'PeerAuthentication'> & Spec<PeerAuthentication>
+  RequestAuthentication: ObjectBase<'RequestAuthentication'> & Spec<RequestAuthentication>
+  AuthorizationPolicy: ObjectBase<'AuthorizationPolicy'> & Spec<AuthorizationPolicy>
+  EnvoyFilter: ObjectBase<'EnvoyFilter'> & Spec<EnvoyFilter>
+  Telemetry: ObjectBase<'Telemetry'> & Spec<Telemetry>
+  ProxyConfig: ObjectBase<'ProxyConfig'> & Spec<ProxyConfig>
+  /**
+   * Not a kind of the API server: what stands under `mesh` in the ConfigMap `istio-system/istio`, or in a file of its
+   * own. Its name is `istio`, its namespace `istio-system`.
+   */
+  MeshConfig: ObjectBase<'MeshConfig'> & Spec<MeshConfig>
+}
+
+/** The name of a kind that the mesh reads. */
+export type Kind = keyof KindMap
+
+/** An object of one kind, or of any (a union discriminated by `kind`). */
+export type ApiObject<K extends Kind = Kind> = KindMap[K]
+
+/** An object of a kind that the mesh does not read: kept as it was written. */
+export interface OtherObject extends ObjectBase<string> {
+  body: Record<string, unknown>
+}

@@ -1,0 +1,17 @@
+import type { CallAnswer } from '../mesh/control/api.ts'
+import { splitOf } from '../mesh/control/split.ts'
+import { table } from './table.ts'
+
+/** Who answered how many of the requests, as a table. */
+export function splitTable(answers: readonly CallAnswer[]): string {
+  const rows = splitOf(answers).map((row) => [
+    row.by,
+    row.status,
+    row.flags,
+    String(row.requests),
+    `${(100 * row.share).toFixed(1)} %`,
+    `${row.p50} ms`,
+    `${row.p99} ms`,
+  ])
+  return table(['ANSWERED BY', 'STATUS', 'FLAGS', 'REQUESTS', 'SHARE', 'P50', 'P99'], rows)
+}

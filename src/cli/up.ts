@@ -1,0 +1,141 @@
+import type { Command } from 'commander'
+import pc from 'picocolors'
+import type { WorkloadView } from '../mesh/control/api.ts'
+import type { Mesh, MeshEvent } from '../mesh/mesh.ts'
+import { CliError } from './errors.ts'
+import { hostPort } from './options.ts'
+import { reportProblems } from './problems.ts'
+import { table } from './table.ts'
+
+interface Options {
+  json: boolean
+  logDir?: string
+  dataDir?: string
+  strict: boolean
+  watch: boolean
+  seed?: number
+  grpcAddr?: { host: string; port: number }
+  demo: boolean
+}
+
+/** `dinghy up FILES…`: control plane, sidecars and apps in one process, until Ctrl-C. */
+export function upCommand(program: Command): void {
+  program
+    .command('up')
+    .summary('run a mesh from files: control plane, sidecars and apps in one process')
+    .argument('<files...>', 'YAML or JSON files, folders, or - for standard input')
+    .option('--json', 'print one line of JSON when everything is ready', false)
+    .option('--log-dir <dir>', 'write what sidecars log to /dev/stdout to DIR/<namespace>/<pod>.log')
+    .option('--data-dir <dir>', 'keep the root certificate there, so that a restart has the same')
+    .option('--strict', 'refuse what the real API server or Envoy would refuse, instead of taking its obvious meaning', false)
+    .option('--no-watch', 'do not follow changes to the files')
+    .option('--seed <n>', 'make random choices repeatable', seed)
+    .option('--grpc-addr <host:port>', 'serve xDS to outside proxies there too', hostPort)
+    .option('--demo', 'send a little traffic through the mesh and show where it goes', false)
+    .action(async (files: string[], options: Options) => run(files, options))
+}
+
+function seed(text: string): number {
+  const n = Number(text)
+  if (!Number.isSafeInteger(n) || n < 0) throw new CliError('--seed must be a whole number', 2)
+  return n
+}
+
+async function run(files: string[], options: Options): Promise<void> {
+  const started = performance.now()
+  const { Mesh } = await import('../mesh/mesh.ts')
+  const mesh = await Mesh.start({
+    sources: files,
+    logDir: options.logDir,
+    dataDir: options.dataDir,
+    strict: options.strict,
+    watch: options.watch,
+    seed: options.seed,
+    grpcAddress: options.grpcAddr,
+    onEvent: (event) => printEvent(event),
+  })
+  stopOnSignals(mesh)
+  if (options.json) process.stdout.write(`${JSON.stringify({ ready: true, workloads: mesh.workloads() })}\n`)
+  else printMesh(mesh, performance.now() - started)
+  if (options.demo && !options.json) {
+    const { showDemo } = await import('./demo.ts')
+    await showDemo(mesh)
+  }
+}
+
+/** One SIGINT or SIGTERM stops everything in order; a second one ends the process at once. */
+function stopOnSignals(mesh: Mesh): void {
+  let stopping = false
+  const stop = () => {
+    if (stopping) process.exit(130)
+    stopping = true
+    mesh.stop().then(
+      () => process.exit(0),
+      (e: Error) => {
+        process.stderr.write(`dinghy: while stopping: ${e.message}\n`)
+        process.exit(1)
+      },
+    )
+  }
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
+}
+
+function printEvent(event: MeshEvent): void {
+  switch (event.type) {
+    case 'problems':
+      reportProblems(event.problems)
+      break
+    case 'changed':
+      process.stderr.write(`${pc.dim(`${clock()} ${event.summary}`)}\n`)
+      break
+    case 'workload':
+      process.stderr.write(`${pc.yellow('warning:')} ${event.workload}: ${event.message}\n`)
+      break
+    case 'output':
+      process.stderr.write(`${pc.dim(`${event.workload} |`)} ${event.line}\n`)
+      break
+    case 'rejected':
+      process.stderr.write(`${pc.red('rejected:')} ${event.workload} refused ${event.typeUrl}: ${event.message}; it goes on with what it had\n`)
+      break
+  }
+}
+
+function clock(): string {
+  return new Date().toTimeString().slice(0, 8)
+}
+
+function printMesh(mesh: Mesh, ms: number): void {
+  const workloads = mesh.workloads()
+  const rows = workloads.map((w) => [w.namespace, w.name, w.ip, w.address, w.sidecar ? w.app : `${w.app}, no sidecar`, ports(w)])
+  const out: string[] = []
+  out.push(table(['NAMESPACE', 'INSTANCE', 'POD IP', 'ADDRESS', 'APP', 'REACHED AT'], rows))
+  out.push('')
+  const sidecars = workloads.filter((w) => w.sidecar).length
+  out.push(`${pc.green('ready')} in ${(ms / 1000).toFixed(2)} s: ${count(workloads.length, 'instance')}, ${count(sidecars, 'sidecar')}, control at ${mesh.controlUrl}`)
+  if (mesh.grpcAddress) out.push(`xDS for outside proxies at ${mesh.grpcAddress}`)
+  const example = exampleCall(mesh, workloads)
+  if (example) {
+    out.push('')
+    out.push('Send a request as one of them, or run a program that does:')
+    out.push(`  dinghy call ${example.from} ${example.url}`)
+    out.push(`  dinghy exec ${example.from} -- curl -s ${example.url}`)
+  }
+  process.stdout.write(`${out.join('\n')}\n`)
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`
+}
+
+function ports(w: WorkloadView): string {
+  return Object.entries(w.inbound).map(([port, at]) => (at.endsWith(`:${port}`) ? at : `${port} → ${at}`)).join(', ') || '-'
+}
+
+function exampleCall(mesh: Mesh, workloads: readonly WorkloadView[]): { from: string; url: string } | undefined {
+  const url = mesh.exampleUrl()
+  const clients = workloads.filter((w) => w.sidecar)
+  const from = clients.find((w) => Object.keys(w.inbound).length === 0) ?? clients[0]
+  if (!url || !from) return undefined
+  return { from: from.namespace === 'default' ? from.workload : `${from.workload}.${from.namespace}`, url }
+}

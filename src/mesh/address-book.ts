@@ -1,0 +1,114 @@
+import type { Address, AddressBook } from '../proxy/listener/connection.ts'
+
+/** A place on this machine where something listens. */
+export interface SocketAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/** What the book knows of one workload instance. */
+export interface BookEntry {
+  /** The address that config and logs speak of. */
+  readonly ip: string
+  /** The loopback address beneath. */
+  readonly address: string
+  /** Container port to where the app really is. */
+  readonly apps: ReadonlyMap<number, SocketAddress>
+  /** Container port to where it is reached from outside its pod: through its sidecar if it has one. */
+  readonly inbound: ReadonlyMap<number, SocketAddress>
+}
+
+/** The endpoints of a service address, as kube-proxy would spread connections over them. */
+export type ServiceEndpoints = (ip: string, port: number) => readonly Address[]
+
+/**
+ * The one table that translates between the addresses that config and logs speak of (pod IPs, ClusterIPs)
+ * and the loopback sockets beneath. It does what the kernel and kube-proxy do in a cluster.
+ */
+export class MeshAddresses {
+  readonly #byIp = new Map<string, BookEntry>()
+  readonly #byAddress = new Map<string, BookEntry>()
+  readonly #bySocket = new Map<string, Address>()
+  readonly #ownAddresses: boolean
+  readonly #refusing: SocketAddress
+  readonly #random: () => number
+  /** Set once the registry is there; until then no service has endpoints. */
+  endpoints: ServiceEndpoints = () => []
+
+  /**
+   * `refusing`: a socket address where nothing listens, for ports that no one serves. `ownAddresses`: false where
+   * every instance shares 127.0.0.1, and peers are therefore known by socket only.
+   */
+  constructor(refusing: SocketAddress, ownAddresses: boolean, random: () => number) {
+    this.#refusing = refusing
+    this.#ownAddresses = ownAddresses
+    this.#random = random
+  }
+
+  /** Adds an instance, or replaces it. */
+  set(entry: BookEntry): void {
+    this.delete(entry.ip)
+    this.#byIp.set(entry.ip, entry)
+    if (this.#ownAddresses) this.#byAddress.set(entry.address, entry)
+    for (const sockets of [entry.inbound, entry.apps])
+      for (const [port, at] of sockets) this.#bySocket.set(`${at.host}:${at.port}`, { ip: entry.ip, port })
+  }
+
+  delete(ip: string): void {
+    const entry = this.#byIp.get(ip)
+    if (!entry) return
+    this.#byIp.delete(ip)
+    this.#byAddress.delete(entry.address)
+    for (const sockets of [entry.inbound, entry.apps])
+      for (const at of sockets.values()) this.#bySocket.delete(`${at.host}:${at.port}`)
+  }
+
+  entry(ip: string): BookEntry | undefined {
+    return this.#byIp.get(ip)
+  }
+
+  /** The book as one instance's proxy sees it: its own address is its app's. */
+  viewOf(ip: string): AddressBook {
+    return {
+      dial: (to, bind) => this.#dial(ip, to, bind),
+      logical: (socket) => this.#logical(socket),
+    }
+  }
+
+  #dial(self: string, to: Address, bind: string | undefined): SocketAddress & { localAddress: string | undefined } {
+    const me = this.#byIp.get(self)
+    const localAddress = this.#localAddress(me, bind)
+    if (to.ip === self || isLoopback(to.ip)) {
+      const app = me?.apps.get(to.port)
+      if (app) return { ...app, localAddress }
+      // A loopback address in config that is no port of the pod's is this machine's own.
+      if (to.ip !== self) return { host: to.ip, port: to.port, localAddress: undefined }
+      return { ...this.#refusing, localAddress }
+    }
+    const other = this.#byIp.get(to.ip)
+    if (other) return { ...(other.inbound.get(to.port) ?? this.#refusing), localAddress }
+    const endpoints = this.endpoints(to.ip, to.port)
+    if (endpoints.length > 0) {
+      const picked = endpoints[Math.floor(this.#random() * endpoints.length)]!
+      if (picked.ip !== to.ip) return this.#dial(self, picked, bind)
+    }
+    return { host: to.ip, port: to.port, localAddress: undefined }
+  }
+
+  #localAddress(me: BookEntry | undefined, bind: string | undefined): string | undefined {
+    if (!this.#ownAddresses) return undefined
+    if (bind !== undefined && isLoopback(bind)) return bind
+    return me?.address
+  }
+
+  #logical(socket: Address): Address {
+    const known = this.#bySocket.get(`${socket.ip}:${socket.port}`)
+    if (known) return known
+    const entry = this.#byAddress.get(socket.ip)
+    return entry ? { ip: entry.ip, port: socket.port } : socket
+  }
+}
+
+function isLoopback(ip: string): boolean {
+  return ip.startsWith('127.') || ip === '::1'
+}

@@ -1,0 +1,67 @@
+/** What the control interface of a running mesh takes and gives; JSON over HTTP on its own loopback address. */
+
+/** One workload instance, as `dinghy up --json` and `GET /v1/workloads` show it. */
+export interface WorkloadView {
+  readonly namespace: string
+  /** The pod's name. */
+  readonly name: string
+  /** The owner's name. */
+  readonly workload: string
+  /** The address that config and logs speak of. */
+  readonly ip: string
+  /** The loopback address beneath. */
+  readonly address: string
+  readonly sidecar: boolean
+  /** How its app came to be: `stand-in`, `given`, `command`. */
+  readonly app: string
+  /** Container port to where it is reached from outside its pod. */
+  readonly inbound: Readonly<Record<string, string>>
+  /** `ip:port` of a service to where a program of the pod connects to reach it through its sidecar. */
+  readonly outbound: Readonly<Record<string, string>>
+  /** Where programs that honour `http_proxy` go; absent without a sidecar. */
+  readonly httpProxy?: string
+  readonly admin?: string
+}
+
+/** Requests to send from inside the mesh. */
+export interface CallRequest {
+  /** A workload: `NAME` or `NAME.NAMESPACE`, where the name is a pod's, an owner's or an `app` label. */
+  readonly from: string
+  readonly url: string
+  readonly method: string
+  readonly headers: readonly (readonly [string, string])[]
+  /** Base64. */
+  readonly body: string
+  readonly count: number
+  /** How many at the same time. */
+  readonly concurrency: number
+  /** Milliseconds per request. */
+  readonly timeout: number
+}
+
+/** What came of one request. */
+export interface CallAnswer {
+  /** 0 when there was no response. */
+  readonly status: number
+  readonly statusText: string
+  readonly headers: readonly (readonly [string, string])[]
+  /** Base64; only of a single request. */
+  readonly body?: string
+  /** Why there was no response. */
+  readonly error?: string
+  /** Milliseconds from connecting to the last byte. */
+  readonly ms: number
+  /** The pod that answered, or the address when it is none of this mesh; absent when the sidecar answered itself. */
+  readonly by?: string
+  /** The owner of that pod. */
+  readonly byWorkload?: string
+  readonly cluster?: string
+  readonly route?: string
+  readonly flags?: string
+  readonly details?: string
+}
+
+/** What the mesh could not do, with a status as curl's exit codes have it: 6 no such host, 7 cannot connect, 22 no such workload. */
+export interface ControlError {
+  readonly error: string
+}

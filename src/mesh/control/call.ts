@@ -1,0 +1,87 @@
+import http from 'node:http'
+import type { Runtime } from '../../runtime.ts'
+import type { SocketAddress } from '../address-book.ts'
+import type { Observed } from '../observed.ts'
+import type { CallAnswer, CallRequest } from './api.ts'
+import { send } from './send.ts'
+
+/** Limits of one call, so that a slip of the finger does not become a flood. */
+const MAX_COUNT = 100_000
+const MAX_CONCURRENCY = 256
+
+/** What sending needs of the mesh. */
+export interface Caller {
+  /** Where a program of the calling workload connects for that URL, and from where. Rejects when there is no such name. */
+  route(from: string, host: string, port: number): Promise<{ to: SocketAddress; localAddress: string | undefined }>
+  want(requestId: string): void
+  take(requestId: string): Observed | undefined
+  /** The pod, and its owner, behind an `ip:port`. */
+  instanceAt(hostPort: string): { name: string; workload: string } | undefined
+  readonly runtime: Runtime
+}
+
+/** A call that makes no sense as given; the message says why. */
+export class BadCallError extends Error {}
+
+/** Sends `count` requests as the workload's program would, and tells of each what came back and who answered. */
+export async function call(request: CallRequest, caller: Caller): Promise<CallAnswer[]> {
+  const url = parseUrl(request.url)
+  const { count, concurrency } = request
+  if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT) throw new BadCallError(`the number of requests must be 1 to ${MAX_COUNT}`)
+  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > MAX_CONCURRENCY)
+    throw new BadCallError(`the number of requests at the same time must be 1 to ${MAX_CONCURRENCY}`)
+  const { to, localAddress } = await caller.route(request.from, url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || 80))
+  const agent = new http.Agent({ keepAlive: count > 1, maxSockets: concurrency })
+  const answers: CallAnswer[] = new Array(count)
+  let next = 0
+  const worker = async () => {
+    while (next < count) {
+      const i = next++
+      const requestId = givenRequestId(request) ?? caller.runtime.uuid()
+      caller.want(requestId)
+      const answer = await send(to, localAddress, request, url, requestId, agent)
+      answers[i] = { ...answer, ...facts(await settled(caller, requestId, answer), caller) }
+    }
+  }
+  try {
+    await Promise.all(Array.from({ length: Math.min(concurrency, count) }, worker))
+  } finally {
+    agent.destroy()
+  }
+  return answers
+}
+
+/** The sidecar finishes its own account of a request a moment after the last byte has left. */
+async function settled(caller: Caller, requestId: string, answer: CallAnswer): Promise<Observed | undefined> {
+  if (answer.status !== 0) await new Promise((resolve) => setImmediate(resolve))
+  return caller.take(requestId)
+}
+
+function facts(seen: Observed | undefined, caller: Caller): Partial<CallAnswer> {
+  if (!seen) return {}
+  const instance = seen.host === undefined ? undefined : caller.instanceAt(seen.host)
+  return {
+    by: instance?.name ?? seen.host,
+    byWorkload: instance?.workload,
+    cluster: seen.cluster,
+    route: seen.route,
+    flags: seen.flags,
+    details: seen.details,
+  }
+}
+
+function parseUrl(text: string): URL {
+  let url: URL
+  try {
+    url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
+  } catch {
+    throw new BadCallError(`"${text}" is no URL`)
+  }
+  if (url.protocol !== 'http:')
+    throw new BadCallError(`${url.protocol}// cannot be called: programs in a mesh speak plain http, the sidecar adds TLS`)
+  return url
+}
+
+function givenRequestId(request: CallRequest): string | undefined {
+  return request.headers.find(([name]) => name.toLowerCase() === 'x-request-id')?.[1]
+}

@@ -1,0 +1,87 @@
+import http from 'node:http'
+import type net from 'node:net'
+import { UnknownWorkloadError } from '../find-workload.ts'
+import { UnknownHostError } from '../names.ts'
+import type { CallRequest, WorkloadView } from './api.ts'
+import { BadCallError, type Caller, call } from './call.ts'
+
+/** The most that a request to the control interface may carry, bytes. */
+const MAX_REQUEST = 32 * 1024 * 1024
+
+/** What the control interface shows and does. */
+export interface ControlTarget extends Caller {
+  workloads(): readonly WorkloadView[]
+  workload(name: string): WorkloadView
+}
+
+/** A listening control interface. */
+export interface ControlServer {
+  readonly url: string
+  close(): Promise<void>
+}
+
+/**
+ * The control interface of a running mesh, on its own loopback address: `GET /v1/workloads`,
+ * `GET /v1/workload?name=`, `POST /v1/call`. A request whose Host is not the interface's own address is refused, so
+ * that no web page can reach it under a name of its own.
+ */
+export async function startControl(target: ControlTarget, host: string, port: number): Promise<ControlServer> {
+  const server = http.createServer((request, response) => {
+    answer(request, target).then(
+      ([status, value]) => reply(response, status, value),
+      (e: Error) => reply(response, statusOf(e), { error: e.message }),
+    )
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, resolve)
+  })
+  server.unref()
+  const at = server.address() as net.AddressInfo
+  return {
+    url: `http://${at.address}:${at.port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+async function answer(request: http.IncomingMessage, target: ControlTarget): Promise<[number, unknown]> {
+  const local = `${request.socket.localAddress}:${request.socket.localPort}`
+  if (request.headers.host !== local) return [403, { error: `this is ${local}, not ${request.headers.host}` }]
+  const url = new URL(request.url ?? '/', `http://${local}`)
+  switch (`${request.method} ${url.pathname}`) {
+    case 'GET /v1/workloads':
+      return [200, { workloads: target.workloads() }]
+    case 'GET /v1/workload':
+      return [200, target.workload(url.searchParams.get('name') ?? '')]
+    case 'POST /v1/call':
+      return [200, { answers: await call(JSON.parse(await bodyOf(request)) as CallRequest, target) }]
+    default:
+      return [404, { error: `there is no ${request.method} ${url.pathname}` }]
+  }
+}
+
+async function bodyOf(request: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_REQUEST) throw new BadCallError(`a request may have at most ${MAX_REQUEST} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+function statusOf(e: Error): number {
+  if (e instanceof UnknownWorkloadError || e instanceof UnknownHostError) return 404
+  return e instanceof BadCallError || e instanceof SyntaxError ? 400 : 500
+}
+
+function reply(response: http.ServerResponse, status: number, value: unknown): void {
+  const body = JSON.stringify(value)
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
+  response.end(body)
+}

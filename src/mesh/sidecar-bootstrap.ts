@@ -1,0 +1,68 @@
+import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
+import { splitLocality } from '../registry/labels.ts'
+import type { Workload } from '../registry/model.ts'
+import { make } from '../xds/messages.ts'
+
+/** The version that sidecars say they are, as istio-agent puts it into the node metadata. */
+const ISTIO_VERSION = '1.32.0'
+
+/** Values of envoy.config.core.v3.ApiConfigSource.ApiType and envoy.config.core.v3.ApiVersion. */
+const DELTA_GRPC = 3
+const API_V3 = 2
+
+/** Mesh-wide names that go into the node metadata. */
+export interface MeshIdentity {
+  readonly domain: string
+  readonly clusterId: string
+  readonly meshId: string
+}
+
+/**
+ * The bootstrap of a sidecar, as istio-agent writes it (istio pkg/bootstrap/config.go): who it is, and that
+ * everything comes over ADS (delta).
+ */
+export function sidecarBootstrap(workload: Workload, mesh: MeshIdentity, admin: { ip: string; port: number }): Bootstrap {
+  const type = workload.gateway ? 'router' : 'sidecar'
+  const { namespace, name, ip } = workload
+  return make('envoy.config.bootstrap.v3.Bootstrap', {
+    node: {
+      id: `${type}~${ip}~${name}.${namespace}~${namespace}.svc.${mesh.domain}`,
+      cluster: `${workload.labels['service.istio.io/canonical-name'] ?? workload.workloadName}.${namespace}`,
+      locality: localityOf(workload.locality),
+      metadata: {
+        ANNOTATIONS: { ...workload.annotations },
+        CLUSTER_ID: mesh.clusterId,
+        INSTANCE_IPS: ip,
+        INTERCEPTION_MODE: 'REDIRECT',
+        ISTIO_VERSION,
+        LABELS: { ...workload.labels },
+        MESH_ID: mesh.meshId,
+        NAME: name,
+        NAMESPACE: namespace,
+        NODE_NAME: workload.nodeName,
+        OWNER: `kubernetes://apis/apps/v1/namespaces/${namespace}/${workload.ownerKind.toLowerCase()}s/${workload.workloadName}`,
+        SERVICE_ACCOUNT: workload.serviceAccount,
+        WORKLOAD_NAME: workload.workloadName,
+        ...(workload.network ? { NETWORK: workload.network } : {}),
+      },
+    },
+    admin: {
+      address: {
+        address: {
+          case: 'socketAddress',
+          value: { address: admin.ip, portSpecifier: { case: 'portValue', value: admin.port } },
+        },
+      },
+    },
+    dynamicResources: {
+      adsConfig: { apiType: DELTA_GRPC, transportApiVersion: API_V3, setNodeOnFirstMessageOnly: true },
+      cdsConfig: { configSourceSpecifier: { case: 'ads', value: {} }, resourceApiVersion: API_V3 },
+      ldsConfig: { configSourceSpecifier: { case: 'ads', value: {} }, resourceApiVersion: API_V3 },
+    },
+  })
+}
+
+function localityOf(text: string): { region: string; zone: string; subZone: string } {
+  const [region, zone, subZone] = splitLocality(text)
+  return { region, zone, subZone }
+}

@@ -1,0 +1,186 @@
+import type { ApiObject } from '../../api/objects.ts'
+import type { Kind } from '../../api/objects.ts'
+import type { AddressAllotter } from '../../registry/addresses.ts'
+import { selects } from '../../registry/labels.ts'
+import type { Service } from '../../registry/model.ts'
+import { REGISTRY_KINDS, Registry } from '../../registry/registry.ts'
+import type { Snapshot } from '../../store/store.ts'
+import type { PilotEnv } from '../env.ts'
+import { type Mesh, meshOf } from '../mesh.ts'
+import type { Proxy } from '../proxy.ts'
+import { DestinationRules, type MergedRule, ruleFor } from './destination-rules.ts'
+import { PeerAuthentications } from './peer-authentication.ts'
+import { type SidecarScope, sidecarScope } from './sidecar-scope.ts'
+import { VirtualServices } from './virtual-services.ts'
+
+/** Values that stay the same as long as what they were made from does. */
+export type Memo = Map<string, unknown>
+
+/**
+ * Everything that generation reads, made from one snapshot (pilot/pkg/model/push_context.go). What did not change
+ * since the context before it is taken over, with what was computed from it.
+ */
+export class PushContext {
+  readonly snapshot: Snapshot
+  readonly env: PilotEnv
+  readonly mesh: Mesh
+  readonly registry: Registry
+  readonly virtualServices: VirtualServices
+  readonly destinationRules: DestinationRules
+  readonly peerAuthentications: PeerAuthentications
+  /** Computed from services, DestinationRules and PeerAuthentications. */
+  readonly clusterMemo: Memo
+  /** Computed from the same, and VirtualServices and Sidecars. */
+  readonly routeMemo: Memo
+  /** Computed from the same, but of VirtualServices only from those that route TCP or TLS. */
+  readonly listenerMemo: Memo
+  readonly #scopes = new Map<string, SidecarScope>()
+  readonly #visible = new Map<string, readonly Service[]>()
+  readonly #rules: Map<string, readonly MergedRule[]>
+
+  constructor(snapshot: Snapshot, env: PilotEnv, allotter: AddressAllotter, before?: PushContext) {
+    this.snapshot = snapshot
+    this.env = env
+    const same = (...kinds: Kind[]): boolean =>
+      before !== undefined && kinds.every((kind) => sameList(before.snapshot.list(kind), snapshot.list(kind)))
+    const sameMesh = same('MeshConfig')
+    this.mesh = before && sameMesh ? before.mesh : meshOf(snapshot)
+    const { mesh } = this
+    const sameRegistry = sameMesh && same(...REGISTRY_KINDS)
+    this.registry =
+      before && sameRegistry
+        ? before.registry
+        : new Registry(snapshot, {
+            allotter,
+            domain: env.domain,
+            clusterId: env.clusterId,
+            trustDomain: mesh.trustDomain,
+          })
+    const sameRules = sameMesh && same('DestinationRule')
+    this.destinationRules =
+      before && sameRules
+        ? before.destinationRules
+        : new DestinationRules(snapshot.list('DestinationRule'), {
+            domain: env.domain,
+            rootNamespace: mesh.rootNamespace,
+            defaultExportTo: mesh.defaultDestinationRuleExportTo,
+          })
+    const samePeers = sameMesh && same('PeerAuthentication')
+    this.peerAuthentications =
+      before && samePeers
+        ? before.peerAuthentications
+        : new PeerAuthentications(snapshot.list('PeerAuthentication'), mesh.rootNamespace)
+    const sameRoutes = sameMesh && same('VirtualService')
+    this.virtualServices =
+      before && sameRoutes
+        ? before.virtualServices
+        : new VirtualServices(snapshot.list('VirtualService'), env.domain, mesh.defaultVirtualServiceExportTo)
+    const base = sameRegistry && sameRules && samePeers
+    this.#rules = before && sameRegistry && sameRules ? before.#rules : new Map()
+    this.clusterMemo = before && base ? before.clusterMemo : new Map()
+    const sameSidecars = same('Sidecar')
+    this.routeMemo = before && base && sameRoutes && sameSidecars ? before.routeMemo : new Map()
+    const sameLayer4 = sameRoutes || (before && snapshot.list('Sidecar').length === 0 && sameLayer4Routes(before.snapshot, snapshot))
+    this.listenerMemo = before && base && sameLayer4 && sameSidecars ? before.listenerMemo : new Map()
+    if (before && base && sameRoutes && sameSidecars) {
+      this.#scopes = before.#scopes
+      this.#visible = before.#visible
+    }
+  }
+
+  /** The scope of a proxy: the Sidecar that selects it, its namespace's, the root namespace's, or none. */
+  scopeOf(proxy: Proxy): SidecarScope {
+    const object = proxy.type === 'sidecar' ? this.#sidecarFor(proxy) : undefined
+    const key = `${proxy.namespace}\0${object ? `${object.metadata.namespace}/${object.metadata.name}` : ''}`
+    let scope = this.#scopes.get(key)
+    if (!scope) this.#scopes.set(key, (scope = sidecarScope(this, proxy.namespace, object)))
+    return scope
+  }
+
+  #sidecarFor(proxy: Proxy): ApiObject<'Sidecar'> | undefined {
+    const all = this.snapshot.list('Sidecar')
+    const own = all.filter((object) => object.metadata.namespace === proxy.namespace)
+    return (
+      own.find(({ spec }) => spec.workloadSelector && selects(spec.workloadSelector.labels, proxy.labels)) ??
+      own.find(({ spec }) => !spec.workloadSelector) ??
+      all.find(({ spec, metadata }) => metadata.namespace === this.mesh.rootNamespace && !spec.workloadSelector)
+    )
+  }
+
+  /** The services that a namespace may see: those exported to it, then the public ones. */
+  visibleServices(namespace: string): readonly Service[] {
+    let known = this.#visible.get(namespace)
+    if (!known) {
+      const seen = this.registry.services.filter((service) => this.isVisible(service, namespace))
+      const isPublic = (service: Service): boolean => this.#exportTo(service).includes('*')
+      known = [...seen.filter((service) => !isPublic(service)), ...seen.filter(isPublic)]
+      this.#visible.set(namespace, known)
+    }
+    return known
+  }
+
+  /** Whether a namespace may see a service. */
+  isVisible(service: Service, namespace: string): boolean {
+    const exportTo = this.#exportTo(service)
+    if (exportTo.includes('*')) return true
+    if (exportTo.includes('~')) return false
+    return exportTo.includes(namespace) || (exportTo.includes('.') && service.namespace === namespace)
+  }
+
+  #exportTo(service: Service): readonly string[] {
+    return service.exportTo ?? this.mesh.defaultServiceExportTo
+  }
+
+  /** Of services with one host name, the one to take: a Kubernetes one, else the oldest that the namespace may see. */
+  bestVisible(byNamespace: ReadonlyMap<string, Service>, namespace: string): Service | undefined {
+    const seen = [...byNamespace.values()].filter((service) => this.isVisible(service, namespace))
+    return (
+      seen.find((service) => service.registry === 'Kubernetes') ??
+      seen.sort((a, b) => a.creationTime - b.creationTime)[0]
+    )
+  }
+
+  /** The DestinationRule that counts for a client and a service. */
+  ruleFor(proxy: Proxy, service: Service, direction: 'inbound' | 'outbound' = 'outbound'): MergedRule | undefined {
+    const key = `${proxy.namespace}\0${service.namespace}\0${service.hostname}`
+    let rules = this.#rules.get(key)
+    if (!rules) this.#rules.set(key, (rules = this.destinationRules.forService(proxy.namespace, service)))
+    return ruleFor(rules, proxy, direction)
+  }
+
+  /** The service of a host name as a scope sees it. */
+  serviceIn(scope: SidecarScope, hostname: string): Service | undefined {
+    return scope.byHostname.get(hostname)
+  }
+
+  /** SANs of a service's endpoints, with those of the trust domain's aliases. */
+  serviceAccounts(service: Service): string[] {
+    const accounts = this.registry.serviceAccounts(service)
+    const { trustDomain, trustDomainAliases } = this.mesh
+    if (trustDomainAliases.length === 0) return accounts
+    const prefix = `spiffe://${trustDomain}/`
+    const out = new Set(accounts)
+    for (const account of accounts) {
+      if (!account.startsWith(prefix)) continue
+      for (const alias of trustDomainAliases) out.add(`spiffe://${alias}/${account.slice(prefix.length)}`)
+    }
+    return [...out].sort()
+  }
+}
+
+/** Looks a value up, or makes it. */
+export function memoized<T>(memo: Memo, key: string, make: () => T): T {
+  if (memo.has(key)) return memo.get(key) as T
+  const value = make()
+  memo.set(key, value)
+  return value
+}
+
+function sameList(a: readonly ApiObject[], b: readonly ApiObject[]): boolean {
+  return a === b || (a.length === b.length && a.every((object, index) => object === b[index]))
+}
+
+function sameLayer4Routes(before: Snapshot, after: Snapshot): boolean {
+  const layer4 = (snapshot: Snapshot) => snapshot.list('VirtualService').filter(({ spec }) => spec.tcp?.length || spec.tls?.length)
+  return sameList(layer4(before), layer4(after))
+}

@@ -1,0 +1,91 @@
+import type { Message } from '@bufbuild/protobuf'
+import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { Runtime } from '../../runtime.ts'
+import type { Address } from '../listener/connection.ts'
+import type { StatsStore } from '../observe/stats.ts'
+import type { SecretEntry } from '../tls/secrets.ts'
+import type { Host } from '../upstream/host.ts'
+
+/** ServerInfo.State. */
+export type ServerState = 'LIVE' | 'DRAINING' | 'PRE_INITIALIZING' | 'INITIALIZING'
+
+/** A resource with the version that brought it; `version` is empty for a static one. */
+export interface VersionedResource {
+  readonly name: string
+  readonly message: Message
+  readonly version: string
+  /** Wall clock, ms. */
+  readonly updated: number
+}
+
+/** A resource that was refused. */
+export interface RefusedResource {
+  readonly message: Message | undefined
+  readonly details: string
+  /** Wall clock, ms. */
+  readonly attempted: number
+  readonly version: string
+}
+
+/** All that is known of one listener. */
+export interface ListenerView {
+  readonly name: string
+  readonly dynamic: boolean
+  readonly active: VersionedResource | undefined
+  readonly warming: VersionedResource | undefined
+  readonly draining: VersionedResource | undefined
+  readonly error: RefusedResource | undefined
+  /** What it listens on, as the config's addresses are seen; empty when it binds nothing. */
+  readonly addresses: readonly Address[]
+}
+
+/** All that is known of one cluster. */
+export interface ClusterView {
+  readonly name: string
+  readonly observabilityName: string
+  readonly edsServiceName: string
+  readonly dynamic: boolean
+  readonly active: VersionedResource | undefined
+  readonly warming: VersionedResource | undefined
+  readonly error: RefusedResource | undefined
+  readonly hosts: readonly Host[]
+}
+
+/** What the admin interface sees of the proxy, and may do to it. */
+export interface AdminView {
+  readonly runtime: Runtime
+  readonly stats: StatsStore
+  readonly node: Node | undefined
+  readonly version: string
+  /** Wall clock at start, ms. */
+  readonly started: number
+  readonly commandLineOptions: Readonly<Record<string, unknown>>
+  readonly bootstrap: VersionedResource
+  readonly statsTags: StatsTagRules
+  state(): ServerState
+  clusters(): readonly ClusterView[]
+  /** The version of the last CDS or LDS response that was taken; empty without one. */
+  cdsVersion(): string
+  ldsVersion(): string
+  listeners(): readonly ListenerView[]
+  staticRoutes(): readonly VersionedResource[]
+  dynamicRoutes(): readonly VersionedResource[]
+  secrets(): readonly SecretEntry[]
+  /** PEM chains in use: trusted roots and own certificates, for `/certs`. */
+  certificates(): readonly { readonly ca: readonly string[]; readonly chain: readonly string[] }[]
+  /** Opens, or finds, the capture socket of a destination; undefined when nobody captures. */
+  readonly capture: ((destination: Address) => Promise<Address>) | undefined
+  failHealthcheck(fail: boolean): void
+  drainListeners(options: { graceful: boolean; inboundOnly: boolean; skipExit: boolean }): void
+  reopenLogs(): void
+  /** The level of every logger, and a way to set it; false when there is no such level. */
+  logLevel(): string
+  setLogLevel(level: string): boolean
+  quit(): void
+}
+
+/** How stat names become names and labels of Prometheus. */
+export interface StatsTagRules {
+  /** The name without its tags, and the tags in order. */
+  extract(name: string): { readonly name: string; readonly tags: readonly (readonly [string, string])[] }
+}

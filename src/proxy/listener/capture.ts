@@ -1,0 +1,74 @@
+import type net from 'node:net'
+import { BoundSocket } from './bound-socket.ts'
+import { type Address, formatAddress } from './connection.ts'
+
+/** A loopback address that stands for a destination: what iptables and `SO_ORIGINAL_DST` are in a cluster. */
+export interface CaptureEntry {
+  /** Where programs connect; port 0 picks a free one. */
+  readonly address: Address
+  readonly originalDestination: Address
+  /** Whether the connection enters by `virtualInbound` or by `virtualOutbound`. */
+  readonly direction: 'inbound' | 'outbound'
+}
+
+/** Takes a connection that was accepted for another destination. */
+export type CaptureTarget = (socket: net.Socket, entry: CaptureEntry) => void
+
+/** The capture sockets of one proxy. Entries come and go while it runs. */
+export class CaptureTable {
+  private readonly sockets = new Map<string, { entry: CaptureEntry; socket: Promise<BoundSocket> }>()
+  private target: CaptureTarget | undefined
+  private closed = false
+
+  /** Set by the proxy; connections that come before are reset. */
+  connectTo(target: CaptureTarget | undefined): void {
+    this.target = target
+  }
+
+  /**
+   * Opens the socket of an entry and resolves with its address; rejects with a BindError when the address cannot
+   * be had. Adding an entry again gives the socket that is there.
+   */
+  async add(entry: CaptureEntry): Promise<Address> {
+    const key = keyOf(entry)
+    const known = this.sockets.get(key)
+    if (known) return (await known.socket).address
+    const socket = BoundSocket.open(entry.address, (accepted) => {
+      if (this.target) this.target(accepted, entry)
+      else accepted.resetAndDestroy()
+    })
+    this.sockets.set(key, { entry, socket })
+    try {
+      const bound = await socket
+      if (this.closed || this.sockets.get(key)?.socket !== socket) bound.close()
+      return bound.address
+    } catch (error) {
+      if (this.sockets.get(key)?.socket === socket) this.sockets.delete(key)
+      throw error
+    }
+  }
+
+  /** Closes the socket of an entry; connections it has accepted go on. */
+  async remove(entry: CaptureEntry): Promise<void> {
+    const key = keyOf(entry)
+    const known = this.sockets.get(key)
+    if (!known) return
+    this.sockets.delete(key)
+    const bound = await known.socket.catch(() => undefined)
+    bound?.close()
+  }
+
+  /** The entries whose sockets are open, or about to be. */
+  get entries(): readonly CaptureEntry[] {
+    return [...this.sockets.values()].map((s) => s.entry)
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+    await Promise.all(this.entries.map((entry) => this.remove(entry)))
+  }
+}
+
+function keyOf(entry: CaptureEntry): string {
+  return `${entry.direction} ${formatAddress(entry.address)} ${formatAddress(entry.originalDestination)}`
+}

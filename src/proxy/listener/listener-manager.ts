@@ -1,0 +1,361 @@
+import type net from 'node:net'
+import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
+import type { Timer } from '../../runtime.ts'
+import type { Counter, Gauge } from '../observe/stats.ts'
+import { BoundSocket } from './bound-socket.ts'
+import type { CaptureEntry } from './capture.ts'
+import { type Address, formatAddress } from './connection.ts'
+import type { FilterChain } from './filter-chain.ts'
+import { Listener, type ListenerDeps } from './listener.ts'
+
+/** A generation of a listener with the response that brought it. */
+export interface ListenerVersion {
+  readonly listener: Listener
+  readonly version: string
+  /** Wall clock, ms. */
+  readonly updated: number
+}
+
+/** A listener under its name: the generation that serves, and the one that warms. */
+export interface ManagedListener {
+  readonly name: string
+  readonly dynamic: boolean
+  active: ListenerVersion | undefined
+  warming: ListenerVersion | undefined
+  error: { proto: ListenerProto | undefined; details: string; attempted: number; version: string } | undefined
+  /** By configured address; kept over updates that keep the address. */
+  readonly sockets: Map<string, BoundSocket>
+}
+
+/** What a listener manager is built with besides what its listeners need. */
+export interface ListenerManagerOptions {
+  readonly deps: Omit<ListenerDeps, 'byDestination'>
+  /** ms during which connections of removed listeners and chains may finish. Envoy's default is 600 s. */
+  readonly drainTime: number
+  /** The socket beneath a configured address; undefined: do not bind it. */
+  readonly bindAddress: (configured: Address) => Address | undefined
+  /** Told of what happens later than the call that caused it, such as a bind that failed. */
+  readonly onError: (message: string) => void
+}
+
+/** Names of Istio's two listeners that redirected traffic enters by. */
+const CAPTURE_LISTENERS = { inbound: 'virtualInbound', outbound: 'virtualOutbound' } as const
+const ANY_ADDRESS = ['0.0.0.0', '::']
+
+/** All listeners of one proxy (source/common/listener_manager/listener_manager_impl.cc). */
+export class ListenerManager {
+  private readonly byName = new Map<string, ManagedListener>()
+  private readonly options: ListenerManagerOptions
+  private readonly deps: ListenerDeps
+  /** Active listeners by address, for hand-off. */
+  private byAddress = new Map<string, Listener>()
+  private readonly draining = new Map<FilterChain, Timer>()
+  private readonly stats: Record<'added' | 'modified' | 'removed' | 'inPlace' | 'created' | 'failed' | 'stopped', Counter>
+  private readonly gauges: Record<'active' | 'warming' | 'draining', Gauge>
+  private started = false
+  private stoppedDirections: 'none' | 'inbound' | 'all' = 'none'
+  private readonly waiting = new Set<() => void>()
+
+  constructor(options: ListenerManagerOptions) {
+    this.options = options
+    this.deps = { ...options.deps, byDestination: (destination) => this.byDestination(destination) }
+    const { stats } = options.deps.context
+    const counter = (name: string) => stats.counter(`listener_manager.${name}`)
+    this.stats = {
+      added: counter('listener_added'),
+      modified: counter('listener_modified'),
+      removed: counter('listener_removed'),
+      inPlace: counter('listener_in_place_updated'),
+      created: counter('listener_create_success'),
+      failed: counter('listener_create_failure'),
+      stopped: counter('listener_stopped'),
+    }
+    this.gauges = {
+      active: stats.gauge('listener_manager.total_listeners_active'),
+      warming: stats.gauge('listener_manager.total_listeners_warming'),
+      draining: stats.gauge('listener_manager.total_filter_chains_draining'),
+    }
+    stats.gauge('listener_manager.total_listeners_draining')
+    stats.gauge('listener_manager.workers_started')
+  }
+
+  /**
+   * Adds or replaces a listener. Answers false when the config is the one that is there. The new generation serves
+   * once it is warm. Throws with Envoy's words when it cannot be used; what was there goes on.
+   */
+  addOrUpdate(proto: ListenerProto, version: string, dynamic: boolean): boolean {
+    const { runtime } = this.deps.context
+    const name = proto.name === '' ? runtime.uuid() : proto.name
+    const known = this.byName.get(name)
+    if (this.isStopped(proto)) return false
+    if (known?.active?.listener.sameAs(proto)) {
+      known.error = undefined
+      if (!known.warming) return false
+      this.abandonWarming(known)
+      this.stats.modified.inc()
+      return true
+    }
+    if (known?.warming?.listener.sameAs(proto)) return false
+    if (known && !known.dynamic) return false
+    let listener: Listener
+    try {
+      listener = new Listener(proto, name, this.deps, known?.active?.listener ?? known?.warming?.listener)
+    } catch (error) {
+      this.stats.failed.inc()
+      this.refused(name, proto, error instanceof Error ? error.message : String(error), version, dynamic)
+      throw error
+    }
+    const managed = known ?? this.create(name, dynamic)
+    managed.error = undefined
+    ;(known ? this.stats.modified : this.stats.added).inc()
+    if (managed.warming) this.abandonWarming(managed)
+    const generation: ListenerVersion = { listener, version, updated: runtime.wallNow() }
+    managed.warming = generation
+    this.count()
+    listener.whenWarm(() => {
+      if (managed.warming === generation && this.started) void this.activate(managed)
+      else this.settle()
+    })
+    return true
+  }
+
+  /** Remembers that a listener was refused, for `/config_dump`. */
+  refused(name: string, proto: ListenerProto | undefined, details: string, version: string, dynamic: boolean): void {
+    const managed = this.byName.get(name) ?? this.create(name, dynamic)
+    managed.error = { proto, details, attempted: this.deps.context.runtime.wallNow(), version }
+  }
+
+  private create(name: string, dynamic: boolean): ManagedListener {
+    const managed: ManagedListener = {
+      name,
+      dynamic,
+      active: undefined,
+      warming: undefined,
+      error: undefined,
+      sockets: new Map(),
+    }
+    this.byName.set(name, managed)
+    return managed
+  }
+
+  private abandonWarming(managed: ManagedListener): void {
+    this.retire(managed.warming)
+    managed.warming = undefined
+    this.count()
+  }
+
+  /** Removes a listener that came by LDS. Its socket closes at once; its connections may drain. */
+  remove(name: string): boolean {
+    const managed = this.byName.get(name)
+    if (!managed?.dynamic) return false
+    this.byName.delete(name)
+    this.retire(managed.warming)
+    this.retire(managed.active)
+    for (const socket of managed.sockets.values()) socket.close()
+    managed.sockets.clear()
+    this.stats.removed.inc()
+    this.index()
+    this.settle()
+    return true
+  }
+
+  /**
+   * Starts to serve: every listener that is warm gets its socket, those that are not follow when they are.
+   * Rejects with a BindError if one cannot be bound.
+   */
+  async start(): Promise<void> {
+    this.started = true
+    this.deps.context.stats.gauge('listener_manager.workers_started').set(1)
+    const ready = [...this.byName.values()].filter((m) => m.warming && this.isWarm(m.warming.listener))
+    const results = await Promise.allSettled(ready.map((managed) => this.activate(managed, true)))
+    const failed = results.find((r) => r.status === 'rejected')
+    if (failed) throw failed.reason
+  }
+
+  /** Calls `fn` once, when no listener is waiting for its first routes and secrets. */
+  whenWarm(fn: () => void): void {
+    this.waiting.add(fn)
+    this.settle()
+  }
+
+  private settle(): void {
+    for (const managed of this.byName.values()) {
+      if (!managed.active && managed.warming && !this.isWarm(managed.warming.listener)) return
+    }
+    const done = [...this.waiting]
+    this.waiting.clear()
+    for (const fn of done) fn()
+  }
+
+  private isWarm(listener: Listener): boolean {
+    return listener.warm
+  }
+
+  /** The warm generation takes over the sockets; connections of the old one stay with it until they have drained. */
+  private async activate(managed: ManagedListener, strict = false): Promise<void> {
+    const generation = managed.warming!
+    const { listener } = generation
+    try {
+      await this.bind(managed, listener)
+    } catch (error) {
+      if (managed.warming === generation) this.abandonWarming(managed)
+      const details = error instanceof Error ? error.message : String(error)
+      this.stats.failed.inc()
+      managed.error = {
+        proto: listener.proto,
+        details,
+        attempted: this.deps.context.runtime.wallNow(),
+        version: generation.version,
+      }
+      if (strict) throw error
+      this.options.onError(`listener '${managed.name}': ${details}`)
+      this.settle()
+      return
+    }
+    if (managed.warming !== generation) return
+    const old = managed.active
+    managed.warming = undefined
+    managed.active = generation
+    if (old) this.stats.inPlace.inc()
+    this.stats.created.inc()
+    this.index()
+    this.retire(old)
+    this.settle()
+  }
+
+  private async bind(managed: ManagedListener, listener: Listener): Promise<void> {
+    const wanted = new Map<string, Address>()
+    if (listener.bindToPort) {
+      for (const address of listener.addresses) {
+        const beneath = this.options.bindAddress(address)
+        if (beneath) wanted.set(formatAddress(address), beneath)
+      }
+    }
+    const accept = (socket: net.Socket) => {
+      const { active } = managed
+      if (active) active.listener.accept(socket)
+      else socket.resetAndDestroy()
+    }
+    const backlog = listener.proto.tcpBacklogSize
+    const opened: [string, BoundSocket][] = []
+    try {
+      for (const [key, address] of wanted) {
+        if (!managed.sockets.has(key)) opened.push([key, await BoundSocket.open(address, accept, backlog)])
+      }
+    } catch (error) {
+      for (const [, socket] of opened) socket.close()
+      throw error
+    }
+    if (this.byName.get(managed.name) !== managed) {
+      for (const [, socket] of opened) socket.close()
+      return
+    }
+    for (const [key, socket] of managed.sockets) {
+      if (wanted.has(key)) continue
+      socket.close()
+      managed.sockets.delete(key)
+    }
+    for (const [key, socket] of opened) managed.sockets.set(key, socket)
+  }
+
+  private retire(generation: ListenerVersion | undefined): void {
+    for (const chain of generation?.listener.release() ?? []) this.drain(chain)
+    this.count()
+  }
+
+  private drain(chain: FilterChain): void {
+    if (chain.connections.size === 0) {
+      chain.destroy()
+      return
+    }
+    const timer = this.deps.context.runtime.after(this.options.drainTime, () => {
+      this.draining.delete(chain)
+      chain.destroy()
+      this.count()
+    })
+    this.draining.set(chain, timer)
+  }
+
+  private count(): void {
+    let active = 0
+    let warming = 0
+    for (const managed of this.byName.values()) {
+      if (managed.active) active++
+      if (managed.warming) warming++
+    }
+    this.gauges.active.set(active)
+    this.gauges.warming.set(warming)
+    this.gauges.draining.set(this.draining.size)
+  }
+
+  private index(): void {
+    const byAddress = new Map<string, Listener>()
+    for (const { active } of this.byName.values()) {
+      for (const address of active?.listener.addresses ?? []) byAddress.set(formatAddress(address), active!.listener)
+    }
+    this.byAddress = byAddress
+    this.count()
+  }
+
+  /** The listener of a destination: its own address, else any address with its port. */
+  private byDestination(destination: Address): Listener | undefined {
+    const exact = this.byAddress.get(formatAddress(destination))
+    if (exact) return exact
+    for (const ip of ANY_ADDRESS) {
+      const any = this.byAddress.get(formatAddress({ ip, port: destination.port }))
+      if (any) return any
+    }
+    return undefined
+  }
+
+  /** Takes a connection from a capture socket: it enters as if the kernel had redirected it. */
+  capture(socket: net.Socket, entry: CaptureEntry): void {
+    const entrance = this.byName.get(CAPTURE_LISTENERS[entry.direction])?.active
+    if (entrance) entrance.listener.accept(socket, entry.originalDestination)
+    else socket.resetAndDestroy()
+  }
+
+  /** All listeners, for admin. */
+  all(): readonly ManagedListener[] {
+    return [...this.byName.values()]
+  }
+
+  private isStopped(proto: ListenerProto): boolean {
+    return this.stoppedDirections === 'all' || (this.stoppedDirections === 'inbound' && proto.trafficDirection === 1)
+  }
+
+  /** Closes the sockets of all, or of inbound, listeners, and takes no new ones; connections go on. */
+  stopListening(inboundOnly: boolean): void {
+    this.stoppedDirections = inboundOnly && this.stoppedDirections !== 'all' ? 'inbound' : 'all'
+    for (const managed of this.byName.values()) {
+      if (inboundOnly && managed.active?.listener.direction !== 'inbound') continue
+      if (managed.sockets.size > 0) this.stats.stopped.inc()
+      for (const socket of managed.sockets.values()) socket.close()
+      managed.sockets.clear()
+    }
+  }
+
+  /** Tells every open connection to finish. */
+  drainAll(): void {
+    for (const { active } of this.byName.values()) {
+      for (const chain of active?.listener.chains ?? []) chain.handler?.drain()
+    }
+  }
+
+  /** Closes everything at once. */
+  close(): void {
+    for (const managed of this.byName.values()) {
+      for (const socket of managed.sockets.values()) socket.close()
+      managed.sockets.clear()
+      const chains = [managed.active, managed.warming].flatMap((g) => g?.listener.release() ?? [])
+      for (const chain of chains) chain.destroy()
+    }
+    this.byName.clear()
+    for (const [chain, timer] of this.draining) {
+      timer.cancel()
+      chain.destroy()
+    }
+    this.draining.clear()
+    this.index()
+  }
+}

@@ -1,0 +1,45 @@
+import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
+import type { Address } from './connection.ts'
+
+/** Counters of one listener (source/common/listener_manager/active_listener_base.h). */
+export class ListenerStats {
+  readonly cxTotal: Counter
+  readonly cxDestroy: Counter
+  readonly cxActive: Gauge
+  readonly cxLength: Histogram
+  readonly preCxActive: Gauge
+  readonly preCxTimeout: Counter
+  readonly noFilterChainMatch: Counter
+  readonly transportSocketConnectTimeout: Counter
+  readonly filterError: Counter
+  readonly filterRemoteClose: Counter
+  readonly workerCxTotal: Counter
+  readonly workerCxActive: Gauge
+
+  /** `prefix`: as `listenerStatPrefix` gives it. */
+  constructor(stats: StatsStore, prefix: string) {
+    const scope = `listener.${prefix}`
+    this.cxTotal = stats.counter(`${scope}.downstream_cx_total`)
+    this.cxDestroy = stats.counter(`${scope}.downstream_cx_destroy`)
+    this.cxActive = stats.gauge(`${scope}.downstream_cx_active`)
+    this.cxLength = stats.histogram(`${scope}.downstream_cx_length_ms`)
+    this.preCxActive = stats.gauge(`${scope}.downstream_pre_cx_active`)
+    this.preCxTimeout = stats.counter(`${scope}.downstream_pre_cx_timeout`)
+    this.noFilterChainMatch = stats.counter(`${scope}.no_filter_chain_match`)
+    this.transportSocketConnectTimeout = stats.counter(`${scope}.downstream_cx_transport_socket_connect_timeout`)
+    this.filterError = stats.counter(`${scope}.downstream_listener_filter_error`)
+    this.filterRemoteClose = stats.counter(`${scope}.downstream_listener_filter_remote_close`)
+    this.workerCxTotal = stats.counter(`${scope}.worker_0.downstream_cx_total`)
+    this.workerCxActive = stats.gauge(`${scope}.worker_0.downstream_cx_active`)
+    for (const name of ['downstream_cx_overflow', 'downstream_cx_overload_reject', 'downstream_global_cx_overflow']) {
+      stats.counter(`${scope}.${name}`)
+    }
+  }
+}
+
+/** `<ip>_<port>` as stats name a listener: the colons of the address become underscores. */
+export function listenerStatPrefix(statPrefix: string, address: Address): string {
+  if (statPrefix !== '') return statPrefix
+  const ip = address.ip.includes(':') ? `[${address.ip}]` : address.ip
+  return `${ip}_${address.port}`.replaceAll(':', '_')
+}

@@ -1,0 +1,171 @@
+import type net from 'node:net'
+import { equals } from '@bufbuild/protobuf'
+import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
+import { schemaOf } from '../../xds/messages.ts'
+import type { ListenerContext, ProxyContext } from '../context.ts'
+import { acceptTransport, type SocketTransport } from '../net/transport.ts'
+import type { AccessLogger } from '../observe/formatter.ts'
+import { compileAccessLoggers } from '../observe/formatter.ts'
+import type { SecretProvider } from '../tls/secrets.ts'
+import { AcceptedConnection } from './accepted-connection.ts'
+import { type Address, formatAddress } from './connection.ts'
+import { FilterChain } from './filter-chain.ts'
+import { FilterChainMatcher } from './filter-chain-match.ts'
+import { Incoming } from './incoming.ts'
+import { listenerAddresses, noteListenerFields } from './listener-config.ts'
+import { compileListenerFilters, type ListenerFilter } from './listener-filters.ts'
+import { ListenerStats, listenerStatPrefix } from './listener-stats.ts'
+
+/** What listeners of one proxy are built with. */
+export interface ListenerDeps {
+  readonly context: ProxyContext
+  readonly secrets: SecretProvider
+  /** The listener that owns a destination; undefined: the one that asks keeps the connection. */
+  readonly byDestination: (destination: Address) => Listener | undefined
+}
+
+const DEFAULT_BUFFER_LIMIT = 1024 * 1024
+const FILTERS_TIMEOUT_MS = 15_000
+/** TrafficDirection. */
+const INBOUND = 1
+const OUTBOUND = 2
+
+/** One generation of a listener's config, compiled (source/common/listener_manager/listener_impl.cc). */
+export class Listener {
+  readonly name: string
+  readonly proto: ListenerProto
+  readonly addresses: readonly Address[]
+  readonly bindToPort: boolean
+  readonly direction: 'inbound' | 'outbound' | undefined
+  readonly stats: ListenerStats
+  readonly loggers: readonly AccessLogger[]
+  /** Each chain once, the default chain last. */
+  readonly chains: readonly FilterChain[]
+  readonly matcher: FilterChainMatcher<FilterChain>
+  readonly filters: readonly ListenerFilter[]
+  /** ms; 0: they may take for ever. */
+  readonly filtersTimeout: number
+  readonly continueOnTimeout: boolean
+  readonly handOff: boolean
+  readonly deps: ListenerDeps
+  private readonly bufferLimit: number
+  private released = false
+
+  /** Throws with Envoy's words when the config cannot be used. `previous`: the generation whose chains may be kept. */
+  constructor(proto: ListenerProto, name: string, deps: ListenerDeps, previous?: Listener) {
+    const { context } = deps
+    this.proto = proto
+    this.name = name
+    this.deps = deps
+    this.addresses = listenerAddresses(proto, name)
+    noteListenerFields(proto, context)
+    this.bindToPort = proto.bindToPort ?? proto.deprecatedV1?.bindToPort ?? true
+    this.direction =
+      proto.trafficDirection === INBOUND ? 'inbound' : proto.trafficDirection === OUTBOUND ? 'outbound' : undefined
+    this.bufferLimit = proto.perConnectionBufferLimitBytes ?? DEFAULT_BUFFER_LIMIT
+    this.handOff = proto.useOriginalDst ?? false
+    const timeout = proto.listenerFiltersTimeout
+    this.filtersTimeout = timeout ? Number(timeout.seconds) * 1000 + timeout.nanos / 1e6 : FILTERS_TIMEOUT_MS
+    this.continueOnTimeout = proto.continueOnListenerFiltersTimeout
+    this.filters = compileListenerFilters(proto.listenerFilters, this.handOff, context)
+    this.loggers = compileAccessLoggers(proto.accessLog, context)
+    const statPrefix = listenerStatPrefix(proto.statPrefix, this.addresses[0]!)
+    this.stats = new ListenerStats(context.stats, statPrefix)
+    const listenerContext: ListenerContext = {
+      statPrefix,
+      name,
+      direction: this.direction,
+      perConnectionBufferLimit: this.bufferLimit,
+    }
+    const built = this.buildChains(listenerContext, previous)
+    this.chains = built.chains
+    this.matcher = built.matcher
+    for (const chain of this.chains) chain.use()
+  }
+
+  private buildChains(listener: ListenerContext, previous: Listener | undefined) {
+    const { proto, deps } = this
+    const addresses = this.addresses.map(formatAddress).join(',')
+    if (proto.filterChains.length === 0 && !proto.defaultFilterChain) {
+      throw new Error(`error adding listener '${addresses}': no filter chains specified`)
+    }
+    const kept = previous?.sameSurroundings(this) ? previous.chains : []
+    const chainDeps = { context: deps.context, secrets: deps.secrets, listener }
+    const made: FilterChain[] = []
+    const build = (chain: ListenerProto['filterChains'][number]): FilterChain => {
+      const old = kept.find((k) => k.sameAs(chain))
+      if (old) return old
+      const fresh = new FilterChain(chain, chainDeps)
+      made.push(fresh)
+      return fresh
+    }
+    try {
+      const chains = proto.filterChains.map(build)
+      const fallback = proto.defaultFilterChain && build(proto.defaultFilterChain)
+      const matcher = new FilterChainMatcher<FilterChain>(addresses, fallback)
+      proto.filterChains.forEach((chain, i) => {
+        matcher.add(chain.filterChainMatch, chain.name, chains[i]!)
+      })
+      return { chains: [...new Set(fallback ? [...chains, fallback] : chains)], matcher }
+    } catch (error) {
+      for (const chain of made) chain.destroy()
+      throw error
+    }
+  }
+
+  /** True when all that chains depend on besides their own config is the same in another generation. */
+  private sameSurroundings(other: Listener): boolean {
+    return (
+      this.name === other.name &&
+      this.bufferLimit === other.bufferLimit &&
+      this.direction === other.direction &&
+      this.proto.statPrefix === other.proto.statPrefix &&
+      this.addresses.map(formatAddress).join() === other.addresses.map(formatAddress).join()
+    )
+  }
+
+  /** True when a config is the one of this generation. */
+  sameAs(proto: ListenerProto): boolean {
+    return proto === this.proto || equals(schemaOf(proto.$typeName), proto, this.proto)
+  }
+
+  /** Calls `ready` once, when every chain has its routes and secrets. */
+  whenWarm(ready: () => void): void {
+    let waiting = this.chains.length
+    for (const chain of this.chains) {
+      chain.whenWarm(() => {
+        if (--waiting === 0) ready()
+      })
+    }
+  }
+
+  /** Takes a connection from a socket of this listener, or from a capture socket (`originalDestination`). */
+  accept(socket: net.Socket, originalDestination?: Address): void {
+    const { book } = this.deps.context
+    const transport = acceptTransport(socket, { book, bufferLimit: this.bufferLimit })
+    const { local, remote } = transport.info
+    this.admit(socket, transport, new Incoming(local, remote, originalDestination), this.handOff)
+  }
+
+  /** Runs the listener filters, then hands the connection to its chain. */
+  admit(socket: net.Socket, transport: SocketTransport, incoming: Incoming, handOff: boolean): void {
+    new AcceptedConnection(this, socket, transport, incoming, handOff).start()
+  }
+
+  /** Number of connections that came past the listener filters. */
+  get connections(): number {
+    let count = 0
+    for (const chain of this.chains) count += chain.connections.size
+    return count
+  }
+
+  /**
+   * The generation is replaced or removed. Answers the chains that no generation uses any more: they are told to
+   * drain, and the caller destroys them when the drain time is over.
+   */
+  release(): FilterChain[] {
+    if (this.released) return []
+    this.released = true
+    return this.chains.filter((chain) => chain.release())
+  }
+}

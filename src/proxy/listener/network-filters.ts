@@ -1,0 +1,64 @@
+import type { Message } from '@bufbuild/protobuf'
+import type { Filter } from '#gen/envoy/config/listener/v3/listener_components_pb.js'
+import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
+import { httpConnectionManager } from '../http/connection-manager.ts'
+import { tcpProxy } from '../tcp/tcp-proxy.ts'
+import { openTypedConfig } from './typed-filter.ts'
+
+const NETWORK = 'envoy.extensions.filters.network.'
+
+/** Filters that end a chain: they take the connection. */
+const terminal: Readonly<Record<string, TerminalFilterFactory>> = {
+  [`${NETWORK}http_connection_manager.v3.HttpConnectionManager`]: httpConnectionManager,
+  [`${NETWORK}tcp_proxy.v3.TcpProxy`]: tcpProxy,
+}
+
+/** Filters of Istio's own Envoy that may stand before: what they would do is said to be missing. */
+const accepted: Readonly<Record<string, string>> = {
+  'envoy.tcp.metadataexchange.config.MetadataExchange': 'istio.metadata_exchange',
+  'stats.PluginConfig': 'istio.stats',
+}
+
+/** Builds the terminal filter of a chain; undefined for a chain without filters. Throws with Envoy's words. */
+export function buildNetworkFilters(
+  filters: readonly Filter[],
+  context: ProxyContext,
+  listener: ListenerContext,
+): ConnectionHandler | undefined {
+  const last = filters.length - 1
+  let handler: ConnectionHandler | undefined
+  filters.forEach((filter, i) => {
+    const { typeName, message } = openTypedConfig(filter)
+    const factory = terminal[typeName]
+    if (factory) {
+      if (i !== last) {
+        throw new Error(
+          `Error: terminal filter named ${filter.name} of type ${registeredName(typeName)} must be the last filter in a network filter chain.`,
+        )
+      }
+      handler = factory(message, context, listener)
+      return
+    }
+    noteAccepted(filter.name, typeName, message, context)
+    if (i === last) {
+      throw new Error(
+        `Error: non-terminal filter named ${filter.name} of type ${registeredName(typeName)} is the last filter in a network filter chain.`,
+      )
+    }
+  })
+  return handler
+}
+
+function noteAccepted(name: string, typeName: string, _config: Message, context: ProxyContext): void {
+  const what = accepted[typeName]
+  if (what === undefined) {
+    throw new Error(`Didn't find a registered implementation for '${name}' with type URL: '${typeName}'`)
+  }
+  context.notEnforced?.(`network filter ${what}`)
+}
+
+/** `envoy.filters.network.tcp_proxy` from `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`. */
+function registeredName(typeName: string): string {
+  const found = /^envoy\.extensions\.(filters\.network\.\w+)\.v3\./.exec(typeName)
+  return found ? `envoy.${found[1]}` : (accepted[typeName] ?? typeName)
+}

@@ -1,0 +1,37 @@
+import type { Message } from '@bufbuild/protobuf'
+import type { TcpProxy } from '#gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
+import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
+import type { Transport } from '../listener/connection.ts'
+import { compileAccessLoggers } from '../observe/formatter.ts'
+import { compileTcpProxy } from './config.ts'
+import { TcpSession } from './session.ts'
+import { type TcpProxyShared, TcpProxyStats } from './shared.ts'
+
+/** `envoy.filters.network.tcp_proxy`: bytes from a client to a host of a cluster and back (source/common/tcp_proxy/tcp_proxy.cc). */
+export const tcpProxy: TerminalFilterFactory = (
+  message: Message,
+  context: ProxyContext,
+  _listener: ListenerContext,
+): ConnectionHandler => {
+  const proto = message as TcpProxy
+  const config = compileTcpProxy(proto, context)
+  const shared: TcpProxyShared = {
+    config,
+    context,
+    loggers: compileAccessLoggers(proto.accessLog, context),
+    stats: new TcpProxyStats(context.stats, config.statPrefix),
+    sessions: new Set(),
+  }
+  return {
+    onConnection(transport: Transport): void {
+      new TcpSession(shared, transport).start()
+    },
+    whenWarm: (ready) => ready(),
+    // Bytes have no place to say goodbye in: connections go on until the listener is taken away.
+    drain() {},
+    close() {},
+    get connections() {
+      return shared.sessions.size
+    },
+  }
+}

@@ -1,0 +1,205 @@
+import tls from 'node:tls'
+import type {
+  CertificateValidationContext,
+  TlsParameters,
+} from '#gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
+import type { CommonTlsContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import { make } from '../../xds/messages.ts'
+import { ConfigError } from '../context.ts'
+import { Problems } from '../http/config.ts'
+import { readDataSource } from './data-source.ts'
+import { compilePeerVerifier, type PeerVerifier } from './san-match.ts'
+import { readCertificate, type SecretHandle, type SecretProvider, type TlsCertificateMaterial } from './secrets.ts'
+
+/** TLS versions and ciphers in the words of `tls.createSecureContext`. */
+interface Parameters {
+  readonly minVersion: tls.SecureVersion
+  readonly maxVersion: tls.SecureVersion
+  readonly ciphers: string | undefined
+  readonly ecdhCurve: string | undefined
+}
+
+/** What one version of the secrets makes: rebuilt when a secret changes, never per connection. */
+export interface BuiltContext {
+  readonly context: tls.SecureContext
+  /** Whether the peer's chain must lead to the trusted roots. */
+  readonly verifyChain: boolean
+  /** Whether a trusted CA is there at all: servers then ask for a client certificate. */
+  readonly hasCa: boolean
+  readonly verifier: PeerVerifier | undefined
+  /** The certificate that this side shows. */
+  readonly certificate: TlsCertificateMaterial | undefined
+}
+
+const KNOWN = new Set([
+  'tlsParams', 'tlsCertificates', 'tlsCertificateSdsSecretConfigs', 'validationContext', 'validationContextSdsSecretConfig',
+  'combinedValidationContext', 'alpnProtocols',
+])
+const KNOWN_VALIDATION = new Set([
+  'trustedCa', 'systemRootCerts', 'verifyCertificateSpki', 'verifyCertificateHash', 'matchTypedSubjectAltNames',
+  'matchSubjectAltNames', 'crl', 'trustChainVerification', 'maxVerifyDepth',
+])
+const ACCEPT_UNTRUSTED = 1
+const VERSIONS: readonly tls.SecureVersion[] = ['TLSv1.2', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3']
+
+/**
+ * CommonTlsContext of either side: its secrets, static or by SDS, and the secure context that they make
+ * (source/common/tls/context_config_impl.cc, context_impl.cc). Use `built`; close when the cluster or listener goes.
+ */
+export class CommonTls {
+  readonly alpn: readonly string[]
+  private readonly parameters: Parameters
+  private readonly certificate: SecretHandle<TlsCertificateMaterial> | TlsCertificateMaterial | undefined
+  private readonly validation: SecretHandle<CertificateValidationContext> | undefined
+  private readonly base: CertificateValidationContext | undefined
+  private readonly path: string
+  private cached: BuiltContext | undefined
+  private readonly listeners: (() => void)[] = []
+
+  /** Throws ConfigError. */
+  constructor(config: CommonTlsContext, maxVersion: tls.SecureVersion, secrets: SecretProvider, path: string) {
+    const problems = new Problems()
+    this.path = path
+    problems.refuseUnknown(config, KNOWN, path)
+    this.alpn = config.alpnProtocols
+    this.parameters = compileParameters(config.tlsParams, maxVersion, `${path}.tls_params`, problems)
+    if (config.tlsCertificates.length + config.tlsCertificateSdsSecretConfigs.length > 1)
+      problems.add(`${path}.tls_certificates`, 'more than one certificate is not supported')
+    const [inline] = config.tlsCertificates
+    const [sds] = config.tlsCertificateSdsSecretConfigs
+    if (inline) this.certificate = problems.collect('', () => readCertificate(inline, `${path}.tls_certificates[0]`))
+    else if (sds) {
+      const at = `${path}.tls_certificate_sds_secret_configs[0]`
+      this.certificate = problems.collect('', () => secrets.certificate(sds, at))
+    }
+    const choice = config.validationContextType
+    const at = `${path}.${choice.case === 'combinedValidationContext' ? 'combined_validation_context' : 'validation_context'}`
+    if (choice.case === 'validationContext') this.base = choice.value
+    else if (choice.case === 'validationContextSdsSecretConfig') {
+      this.validation = problems.collect('', () => secrets.validation(choice.value, at))
+    } else if (choice.case === 'combinedValidationContext') {
+      this.base = choice.value.defaultValidationContext
+      const by = choice.value.validationContextSdsSecretConfig
+      if (by) this.validation = problems.collect('', () => secrets.validation(by, at))
+    }
+    if (this.base) problems.refuseUnknown(this.base, KNOWN_VALIDATION, at)
+    if (problems.errors.length === 0 && this.ready) problems.collect('', () => this.built)
+    if (problems.errors.length > 0) {
+      this.close()
+      problems.throwIfAny()
+    }
+    for (const handle of this.handles()) handle.onChange(() => this.changed())
+  }
+
+  /** Whether all secrets have arrived. */
+  get ready(): boolean {
+    return this.handles().every((h) => h.current !== undefined)
+  }
+
+  /** Calls `fn` after each arrival or change of a secret. */
+  onChange(fn: () => void): void {
+    this.listeners.push(fn)
+  }
+
+  /** The context of the secrets as they are; undefined while one is missing. */
+  get built(): BuiltContext | undefined {
+    if (this.cached === undefined && this.ready) this.cached = this.build()
+    return this.cached
+  }
+
+  close(): void {
+    for (const handle of this.handles()) handle.close()
+  }
+
+  private handles(): SecretHandle<unknown>[] {
+    const all: SecretHandle<unknown>[] = []
+    if (this.certificate !== undefined && 'onChange' in this.certificate) all.push(this.certificate)
+    if (this.validation !== undefined) all.push(this.validation)
+    return all
+  }
+
+  private changed(): void {
+    const before = this.cached
+    this.cached = undefined
+    try {
+      void this.built
+    } catch (error) {
+      // A secret that does not fit this context leaves the last good one in use.
+      this.cached = before
+      throw error
+    }
+    for (const fn of this.listeners) fn()
+  }
+
+  private build(): BuiltContext {
+    const errors: string[] = []
+    const validation = merge(this.base, this.validation?.current)
+    const certificate =
+      this.certificate !== undefined && 'onChange' in this.certificate ? this.certificate.current : this.certificate
+    const path = `${this.path}.validation_context`
+    const ca = readDataSource(validation?.trustedCa, `${path}.trusted_ca`, errors)
+    const crl = readDataSource(validation?.crl, `${path}.crl`, errors)
+    const verifier = validation ? compilePeerVerifier(validation, path, errors) : undefined
+    const hasCa = ca !== undefined || validation?.systemRootCerts !== undefined
+    const sans = (validation?.matchTypedSubjectAltNames.length ?? 0) + (validation?.matchSubjectAltNames.length ?? 0)
+    if (sans > 0 && !hasCa)
+      errors.push(`${path}: SAN-based verification of peer certificates without trusted CA is insecure and not allowed`)
+    if (errors.length > 0) throw new ConfigError(errors)
+    try {
+      const context = tls.createSecureContext({
+        ...this.parameters,
+        cert: certificate?.cert,
+        key: certificate?.key,
+        pfx: certificate?.pfx,
+        passphrase: certificate?.passphrase,
+        ca: ca?.toString('utf8'),
+        crl: crl?.toString('utf8'),
+      })
+      const verifyChain = hasCa && validation?.trustChainVerification !== ACCEPT_UNTRUSTED
+      return { context, verifyChain, hasCa, verifier, certificate }
+    } catch (error) {
+      throw new ConfigError([`${this.path}: ${(error as Error).message}`])
+    }
+  }
+}
+
+/** The SDS context laid over the default one: its lists come after, its values win (proto MergeFrom). */
+function merge(
+  base: CertificateValidationContext | undefined,
+  over: CertificateValidationContext | undefined,
+): CertificateValidationContext | undefined {
+  if (base === undefined || over === undefined) return over ?? base
+  return make('envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext', {
+    trustedCa: over.trustedCa ?? base.trustedCa,
+    systemRootCerts: over.systemRootCerts ?? base.systemRootCerts,
+    crl: over.crl ?? base.crl,
+    trustChainVerification: over.trustChainVerification || base.trustChainVerification,
+    verifyCertificateHash: [...base.verifyCertificateHash, ...over.verifyCertificateHash],
+    verifyCertificateSpki: [...base.verifyCertificateSpki, ...over.verifyCertificateSpki],
+    matchTypedSubjectAltNames: [...base.matchTypedSubjectAltNames, ...over.matchTypedSubjectAltNames],
+    matchSubjectAltNames: [...base.matchSubjectAltNames, ...over.matchSubjectAltNames],
+  })
+}
+
+function compileParameters(
+  config: TlsParameters | undefined,
+  maxVersion: tls.SecureVersion,
+  path: string,
+  problems: Problems,
+): Parameters {
+  if (config && config.signatureAlgorithms.length > 0) problems.add(`${path}.signature_algorithms`, 'not supported')
+  const min = config?.tlsMinimumProtocolVersion ?? 0
+  const max = config?.tlsMaximumProtocolVersion ?? 0
+  // Envoy writes alternatives of equal rank as [A|B]; OpenSSL knows only a flat list, in the same order.
+  const ciphers = config?.cipherSuites.flatMap((c) => c.replace(/[[\]]/g, '').split('|')) ?? []
+  const curves = config?.ecdhCurves ?? []
+  return {
+    minVersion: VERSIONS[min] ?? 'TLSv1.2',
+    maxVersion: max === 0 ? maxVersion : (VERSIONS[max] ?? maxVersion),
+    // TLS 1.3 suites are not part of Envoy's list, but of OpenSSL's: without them 1.3 could not be spoken.
+    ciphers: ciphers.length > 0 ? [...TLS13_CIPHERS, ...ciphers].join(':') : undefined,
+    ecdhCurve: curves.length > 0 ? curves.join(':') : undefined,
+  }
+}
+
+const TLS13_CIPHERS = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256']

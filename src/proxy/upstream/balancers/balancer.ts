@@ -1,0 +1,29 @@
+import type { LoadBalancerContext } from '../cluster.ts'
+import type { HostSet } from '../priority-set.ts'
+import type { UpstreamHost } from '../upstream-host.ts'
+
+/** Picks hosts; told of each new snapshot of the hosts. */
+export interface LoadBalancer {
+  /** The hosts, by priority, have changed; which priorities did is not told. */
+  update(sets: readonly HostSet[]): void
+  chooseHost(context: LoadBalancerContext): UpstreamHost | undefined
+}
+
+/** Where a balancer counts (envoy/upstream/upstream.h ALL_CLUSTER_LB_STATS). */
+export interface BalancerStats {
+  readonly healthyPanic: { inc(): void }
+  readonly subsetsActive: { set(n: number): void }
+  readonly subsetsCreated: { inc(): void }
+  readonly subsetsRemoved: { inc(): void }
+  readonly subsetsSelected: { inc(): void }
+  readonly subsetsFallback: { inc(): void }
+  readonly subsetsFallbackPanic: { inc(): void }
+}
+
+/** Settings that all balancers share. */
+export interface CommonSettings {
+  /** Percent; 0 = never panic. */
+  readonly panicThreshold: number
+  readonly failTrafficOnPanic: boolean
+  readonly localityWeighted: boolean
+}

@@ -1,0 +1,159 @@
+import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
+import type { BalancerStats } from './balancers/balancer.ts'
+import type { ClusterStatsView } from './cluster.ts'
+
+const COUNTERS = `assignment_stale assignment_timeout_received bind_errors lb_healthy_panic lb_local_cluster_not_ok
+lb_recalculate_zone_structures lb_subsets_created lb_subsets_fallback lb_subsets_fallback_panic lb_subsets_removed
+lb_subsets_selected lb_zone_cluster_too_small lb_zone_no_capacity_left lb_zone_number_differs
+lb_zone_routing_all_directly lb_zone_routing_cross_zone lb_zone_routing_sampled membership_change
+original_dst_host_invalid retry_or_shadow_abandoned update_attempt update_empty update_failure update_no_rebuild
+update_success upstream_cx_close_notify upstream_cx_connect_attempts_exceeded upstream_cx_connect_fail
+upstream_cx_connect_timeout upstream_cx_connect_with_0_rtt upstream_cx_destroy upstream_cx_destroy_local
+upstream_cx_destroy_local_with_active_rq upstream_cx_destroy_remote upstream_cx_destroy_remote_with_active_rq
+upstream_cx_destroy_with_active_rq upstream_cx_http1_total upstream_cx_http2_total upstream_cx_http3_total
+upstream_cx_idle_timeout upstream_cx_max_duration_reached upstream_cx_max_requests upstream_cx_none_healthy
+upstream_cx_overflow upstream_cx_pool_overflow upstream_cx_protocol_error upstream_cx_rx_bytes_total
+upstream_cx_total upstream_cx_tx_bytes_total upstream_flow_control_backed_up_total
+upstream_flow_control_drained_total upstream_flow_control_paused_reading_total
+upstream_flow_control_resumed_reading_total upstream_internal_redirect_failed_total
+upstream_internal_redirect_succeeded_total upstream_rq_0rtt upstream_rq_active_overflow upstream_rq_cancelled
+upstream_rq_completed upstream_rq_maintenance_mode upstream_rq_max_duration_reached
+upstream_rq_pending_failure_eject upstream_rq_pending_overflow upstream_rq_pending_total upstream_rq_per_try_idle_timeout
+upstream_rq_per_try_timeout upstream_rq_retry upstream_rq_retry_backoff_exponential
+upstream_rq_retry_backoff_ratelimited upstream_rq_retry_limit_exceeded upstream_rq_retry_overflow
+upstream_rq_retry_success upstream_rq_rx_reset upstream_rq_timeout upstream_rq_total upstream_rq_tx_reset`
+const GAUGES = `lb_subsets_active max_host_weight membership_degraded membership_excluded membership_healthy
+membership_total upstream_cx_active upstream_cx_rx_bytes_buffered upstream_cx_tx_bytes_buffered upstream_rq_active
+upstream_rq_pending_active version`
+
+/** The statistics of one cluster (envoy/upstream/upstream.h); the hot ones have fields. */
+export class ClusterStats implements ClusterStatsView {
+  /** `cluster.<name>.` */
+  readonly prefix: string
+  private readonly store: StatsStore
+  private readonly responses = new Map<number, readonly Counter[]>()
+  private readonly requestTime: Histogram
+  readonly connectMs: Histogram
+  readonly lengthMs: Histogram
+  readonly cxTotal: Counter
+  readonly cxActive: Gauge
+  readonly cxHttp1Total: Counter
+  readonly cxHttp2Total: Counter
+  readonly cxConnectFail: Counter
+  readonly cxConnectTimeout: Counter
+  readonly cxIdleTimeout: Counter
+  readonly cxMaxRequests: Counter
+  readonly cxMaxDuration: Counter
+  readonly cxOverflow: Counter
+  readonly cxNoneHealthy: Counter
+  readonly cxRxBytes: Counter
+  readonly cxTxBytes: Counter
+  readonly rqTotal: Counter
+  readonly rqActive: Gauge
+  readonly rqPendingTotal: Counter
+  readonly rqPendingActive: Gauge
+  readonly rqPendingOverflow: Counter
+  readonly rqActiveOverflow: Counter
+  readonly rqPendingFailureEject: Counter
+  readonly rqCancelled: Counter
+  readonly membershipChange: Counter
+  readonly membershipTotal: Gauge
+  readonly membershipHealthy: Gauge
+  readonly membershipDegraded: Gauge
+  readonly membershipExcluded: Gauge
+  readonly balancer: BalancerStats
+
+  /** `name`: alt_stat_name or name, as it is; colons become underscores, as Envoy sanitises scopes. */
+  constructor(name: string, store: StatsStore) {
+    this.prefix = `cluster.${name.replaceAll(':', '_')}.`
+    this.store = store
+    for (const c of COUNTERS.split(/\s/)) this.counter(c)
+    for (const g of GAUGES.split(/\s/)) this.gauge(g)
+    this.requestTime = store.histogram(`${this.prefix}upstream_rq_time`)
+    this.connectMs = store.histogram(`${this.prefix}upstream_cx_connect_ms`)
+    this.lengthMs = store.histogram(`${this.prefix}upstream_cx_length_ms`)
+    this.cxTotal = this.counter('upstream_cx_total')
+    this.cxActive = this.gauge('upstream_cx_active')
+    this.cxHttp1Total = this.counter('upstream_cx_http1_total')
+    this.cxHttp2Total = this.counter('upstream_cx_http2_total')
+    this.cxConnectFail = this.counter('upstream_cx_connect_fail')
+    this.cxConnectTimeout = this.counter('upstream_cx_connect_timeout')
+    this.cxIdleTimeout = this.counter('upstream_cx_idle_timeout')
+    this.cxMaxRequests = this.counter('upstream_cx_max_requests')
+    this.cxMaxDuration = this.counter('upstream_cx_max_duration_reached')
+    this.cxOverflow = this.counter('upstream_cx_overflow')
+    this.cxNoneHealthy = this.counter('upstream_cx_none_healthy')
+    this.cxRxBytes = this.counter('upstream_cx_rx_bytes_total')
+    this.cxTxBytes = this.counter('upstream_cx_tx_bytes_total')
+    this.rqTotal = this.counter('upstream_rq_total')
+    this.rqActive = this.gauge('upstream_rq_active')
+    this.rqPendingTotal = this.counter('upstream_rq_pending_total')
+    this.rqPendingActive = this.gauge('upstream_rq_pending_active')
+    this.rqPendingOverflow = this.counter('upstream_rq_pending_overflow')
+    this.rqActiveOverflow = this.counter('upstream_rq_active_overflow')
+    this.rqPendingFailureEject = this.counter('upstream_rq_pending_failure_eject')
+    this.rqCancelled = this.counter('upstream_rq_cancelled')
+    this.membershipChange = this.counter('membership_change')
+    this.membershipTotal = this.gauge('membership_total')
+    this.membershipHealthy = this.gauge('membership_healthy')
+    this.membershipDegraded = this.gauge('membership_degraded')
+    this.membershipExcluded = this.gauge('membership_excluded')
+    this.balancer = {
+      healthyPanic: this.counter('lb_healthy_panic'),
+      subsetsActive: this.gauge('lb_subsets_active'),
+      subsetsCreated: this.counter('lb_subsets_created'),
+      subsetsRemoved: this.counter('lb_subsets_removed'),
+      subsetsSelected: this.counter('lb_subsets_selected'),
+      subsetsFallback: this.counter('lb_subsets_fallback'),
+      subsetsFallbackPanic: this.counter('lb_subsets_fallback_panic'),
+    }
+  }
+
+  counter(name: string): Counter {
+    return this.store.counter(this.prefix + name)
+  }
+  gauge(name: string): Gauge {
+    return this.store.gauge(this.prefix + name)
+  }
+
+  chargeResponse(code: number, internal: boolean, canary: boolean): void {
+    // One key per combination, so that a request costs one lookup.
+    const key = code * 4 + (internal ? 1 : 0) + (canary ? 2 : 0)
+    let counters = this.responses.get(key)
+    if (counters === undefined) {
+      counters = ['', internal ? 'internal.' : 'external.', ...(canary ? ['canary.'] : [])].flatMap((p) =>
+        this.codes(p, code),
+      )
+      this.responses.set(key, counters)
+    }
+    for (let i = 0; i < counters.length; i++) counters[i]!.value++
+  }
+
+  chargeRetriedResponse(code: number): void {
+    let counters = this.responses.get(-code)
+    if (counters === undefined) {
+      counters = this.codes('retry.', code)
+      this.responses.set(-code, counters)
+    }
+    for (let i = 0; i < counters.length; i++) counters[i]!.value++
+  }
+
+  private codes(prefix: string, code: number): Counter[] {
+    const group = code >= 100 && code < 600 ? [this.counter(`${prefix}upstream_rq_${Math.floor(code / 100)}xx`)] : []
+    return [this.counter(`${prefix}upstream_rq_completed`), ...group, this.counter(`${prefix}upstream_rq_${code}`)]
+  }
+
+  recordRequestTime(ms: number): void {
+    this.requestTime.record(ms)
+  }
+
+  /** Counts a closed upstream connection (source/common/upstream reportUpstreamCxDestroy). */
+  chargeDestroy(remote: boolean, withActiveRequest: boolean): void {
+    const side = remote ? 'remote' : 'local'
+    this.counter('upstream_cx_destroy').inc()
+    this.counter(`upstream_cx_destroy_${side}`).inc()
+    if (!withActiveRequest) return
+    this.counter('upstream_cx_destroy_with_active_rq').inc()
+    this.counter(`upstream_cx_destroy_${side}_with_active_rq`).inc()
+  }
+}

@@ -1,0 +1,449 @@
+import type { Runtime, Timer } from '../../runtime.ts'
+import type { ClientConnection, ClientConnectionHandler, ClientStreamHandler, ResetReason } from '../http/codec.ts'
+import type { Pending, PoolCallbacks } from './cluster.ts'
+import type { ClusterStats } from './cluster-stats.ts'
+import type { HttpOptions } from './protocol-options.ts'
+import type { PriorityResources } from './resources.ts'
+import type { UpstreamHost } from './upstream-host.ts'
+
+/** What connecting reports, once, unless cancelled before. */
+export interface ConnectionOpened {
+  onOpen(connection: ClientConnection): void
+  /** `remote`: the peer refused or closed; else this side could not even try. */
+  onError(remote: boolean, details: string | undefined): void
+}
+
+/** What a pool needs of its cluster. */
+export interface PoolOwner {
+  readonly runtime: Runtime
+  readonly stats: ClusterStats
+  readonly http: HttpOptions
+  /** ms. */
+  readonly connectTimeout: number
+  readonly maxConnectionsPerHost: number
+  /** The pool has neither connections nor waiting requests. */
+  onPoolEmpty(pool: HttpPool): void
+}
+
+/** Opens connections of one kind to one host: with its address, transport socket, SNI, ALPN and codec. */
+export interface ConnectionFactory {
+  readonly protocol: 'HTTP/1.1' | 'HTTP/2'
+  /** Streams that one connection carries at a time. */
+  readonly concurrency: number
+  open(handler: ClientConnectionHandler, opened: ConnectionOpened): { cancel(): void }
+}
+
+const State = { CONNECTING: 0, READY: 1, BUSY: 2, DRAINING: 3, CLOSED: 4 } as const
+type State = (typeof State)[keyof typeof State]
+
+/**
+ * Connections to one host for one priority (source/common/conn_pool/conn_pool_base.cc): the most recently
+ * used free connection goes first; requests that find none wait in order.
+ */
+export class HttpPool {
+  readonly owner: PoolOwner
+  readonly host: UpstreamHost
+  readonly resources: PriorityResources
+  readonly factory: ConnectionFactory
+  private readonly connections = new Set<PooledConnection>()
+  private connecting = 0
+  /** Intrusive list of free connections, the last used first. */
+  private readyHead: PooledConnection | undefined
+  private readyTail: PooledConnection | undefined
+  /** Intrusive queue of requests that wait. */
+  private pendingHead: PendingRequest | undefined
+  private pendingTail: PendingRequest | undefined
+  private pendingCount = 0
+  private idleTimer: Timer | undefined
+  private drained = false
+
+  constructor(owner: PoolOwner, host: UpstreamHost, resources: PriorityResources, factory: ConnectionFactory) {
+    this.owner = owner
+    this.host = host
+    this.resources = resources
+    this.factory = factory
+  }
+
+  /** Answers through `callbacks`, maybe before it returns. */
+  newStream(handler: ClientStreamHandler, callbacks: PoolCallbacks): Pending | undefined {
+    const ready = this.readyHead
+    if (ready !== undefined) {
+      this.attach(ready, handler, callbacks)
+      return undefined
+    }
+    const { pending } = this.resources
+    if (!pending.canCreate) {
+      this.owner.stats.rqPendingOverflow.inc()
+      callbacks.onPoolFailure('overflow', undefined, undefined)
+      return undefined
+    }
+    const request = new PendingRequest(this, handler, callbacks)
+    this.enqueue(request)
+    this.openIfNeeded()
+    return request.pool === undefined ? undefined : request
+  }
+
+  /** Closes free connections, lets busy ones finish, then goes away. Requests that wait are still served. */
+  drain(): void {
+    this.drained = true
+    for (const c of [...this.connections]) {
+      if (c.state === State.READY) c.close()
+      else if (c.state === State.BUSY) c.state = State.DRAINING
+    }
+    this.checkEmpty()
+  }
+
+  /** Closes everything now. */
+  closeAll(): void {
+    this.drained = true
+    for (const c of [...this.connections]) c.close()
+  }
+
+  get connectionCount(): number {
+    return this.connections.size
+  }
+  get empty(): boolean {
+    return this.connections.size === 0 && this.pendingCount === 0
+  }
+
+  private attach(c: PooledConnection, handler: ClientStreamHandler, callbacks: PoolCallbacks): void {
+    const { stats } = this.owner
+    const { requests } = this.resources
+    if (!requests.canCreate) {
+      stats.rqActiveOverflow.inc()
+      callbacks.onPoolFailure('overflow', undefined, this.host)
+      return
+    }
+    c.remaining--
+    if (c.remaining === 0) {
+      stats.cxMaxRequests.inc()
+      this.unready(c)
+      c.state = State.DRAINING
+    } else if (c.streams + 1 >= this.factory.concurrency) {
+      this.unready(c)
+      c.state = State.BUSY
+    }
+    c.streams++
+    const { stats: hostStats } = this.host
+    hostStats.rqTotal.value++
+    hostStats.rqActive.value++
+    stats.rqTotal.value++
+    stats.rqActive.value++
+    requests.inc()
+    const connection = c.connection!
+    callbacks.onPoolReady(connection.newStream(handler), this.host, connection.info, connection.protocol)
+  }
+
+  /** `n` streams of a connection are over. */
+  release(n: number): void {
+    for (let i = 0; i < n; i++) {
+      this.host.stats.rqActive.value--
+      this.owner.stats.rqActive.value--
+      this.resources.requests.dec()
+    }
+  }
+
+  makeReady(c: PooledConnection): void {
+    c.state = State.READY
+    c.idleSince = this.owner.runtime.now()
+    c.older = this.readyHead
+    c.newer = undefined
+    if (this.readyHead !== undefined) this.readyHead.newer = c
+    else this.readyTail = c
+    this.readyHead = c
+    this.serve()
+    if (this.idleTimer === undefined && c.state === State.READY) this.armIdleTimer()
+  }
+
+  setDraining(c: PooledConnection): void {
+    this.unready(c)
+    c.state = State.DRAINING
+  }
+
+  private unready(c: PooledConnection): void {
+    if (c.state !== State.READY) return
+    if (c.newer !== undefined) c.newer.older = c.older
+    else this.readyHead = c.older
+    if (c.older !== undefined) c.older.newer = c.newer
+    else this.readyTail = c.newer
+    c.older = undefined
+    c.newer = undefined
+  }
+
+  /** Gives free connections to waiting requests, the longest waiting first. */
+  private serve(): void {
+    while (this.pendingHead !== undefined && this.readyHead !== undefined) {
+      const request = this.pendingHead
+      this.dequeue(request)
+      this.attach(this.readyHead, request.handler, request.callbacks)
+    }
+    this.openIfNeeded()
+  }
+
+  private openIfNeeded(): void {
+    // At most three at a time, as Envoy: what fails at once must not be repeated without end.
+    for (let i = 0; i < 3 && this.pendingCount > this.connecting * this.factory.concurrency; i++) {
+      if (!this.openOne()) return
+    }
+  }
+
+  private openOne(): boolean {
+    const { connections } = this.resources
+    const { cxActive } = this.host.stats
+    const allowed = connections.canCreate && cxActive.value < this.owner.maxConnectionsPerHost
+    if (!allowed) {
+      this.owner.stats.cxOverflow.inc()
+      // A pool without any connection may always have one: nothing else would ever serve its requests.
+      if (this.connections.size > 0) return false
+    }
+    const c = new PooledConnection(this)
+    this.connections.add(c)
+    this.connecting++
+    connections.inc()
+    const { stats } = this.owner
+    stats.cxTotal.inc()
+    stats.cxActive.inc()
+    if (this.factory.protocol === 'HTTP/2') stats.cxHttp2Total.inc()
+    else stats.cxHttp1Total.inc()
+    this.host.stats.cxTotal.inc()
+    cxActive.inc()
+    c.start()
+    return allowed
+  }
+
+  connected(c: PooledConnection): void {
+    this.connecting--
+    this.owner.stats.connectMs.record(this.owner.runtime.now() - c.startedAt)
+    this.makeReady(c)
+    if (this.drained && c.state === State.READY) c.close()
+  }
+
+  /** A connection is gone, or was never there (`failure`). */
+  closed(c: PooledConnection, remote: boolean, failure: { reason: ResetReason; details: string | undefined } | undefined): void {
+    if (c.state === State.CLOSED) return
+    const { stats, runtime } = this.owner
+    this.unready(c)
+    c.state = State.CLOSED
+    this.connections.delete(c)
+    this.resources.connections.dec()
+    stats.cxActive.dec()
+    this.host.stats.cxActive.dec()
+    stats.chargeDestroy(remote, c.streams > 0)
+    stats.lengthMs.record(runtime.now() - c.startedAt)
+    this.release(c.streams)
+    c.streams = 0
+    if (failure !== undefined) {
+      this.connecting--
+      stats.cxConnectFail.inc()
+      this.host.stats.cxConnectFail.inc()
+      this.failPending(failure.reason, failure.details)
+    }
+    if (this.pendingCount > 0) this.openIfNeeded()
+    this.checkEmpty()
+  }
+
+  /** One failed connection fails all that wait: the host will most likely refuse the next one too. */
+  private failPending(reason: ResetReason, details: string | undefined): void {
+    let request = this.pendingHead
+    // Emptied first: a retry that comes back to this pool at once must not be failed with the others.
+    this.pendingHead = undefined
+    this.pendingTail = undefined
+    for (let r = request; r !== undefined; r = r.next) {
+      r.pool = undefined
+      this.forgetPending()
+    }
+    while (request !== undefined) {
+      const { next } = request
+      if (!request.cancelled) {
+        this.owner.stats.rqPendingFailureEject.inc()
+        request.callbacks.onPoolFailure(reason, details, this.host)
+      }
+      request = next
+    }
+  }
+
+  private enqueue(request: PendingRequest): void {
+    const { stats } = this.owner
+    stats.rqPendingTotal.inc()
+    stats.rqPendingActive.inc()
+    this.resources.pending.inc()
+    this.pendingCount++
+    request.previous = this.pendingTail
+    if (this.pendingTail !== undefined) this.pendingTail.next = request
+    else this.pendingHead = request
+    this.pendingTail = request
+  }
+
+  private dequeue(request: PendingRequest): void {
+    if (request.previous !== undefined) request.previous.next = request.next
+    else this.pendingHead = request.next
+    if (request.next !== undefined) request.next.previous = request.previous
+    else this.pendingTail = request.previous
+    request.pool = undefined
+    this.forgetPending()
+  }
+
+  private forgetPending(): void {
+    this.pendingCount--
+    this.owner.stats.rqPendingActive.dec()
+    this.resources.pending.dec()
+  }
+
+  cancelPending(request: PendingRequest): void {
+    this.owner.stats.rqCancelled.inc()
+    this.dequeue(request)
+    this.checkEmpty()
+  }
+
+  checkEmpty(): void {
+    if (!this.empty) return
+    this.idleTimer?.cancel()
+    this.idleTimer = undefined
+    this.owner.onPoolEmpty(this)
+  }
+
+  /** One timer per pool, for the connection that is free the longest. */
+  private armIdleTimer(): void {
+    const { idleTimeout } = this.owner.http
+    const oldest = this.readyTail
+    if (idleTimeout === 0 || oldest === undefined) return
+    const { runtime } = this.owner
+    const due = Math.max(1, Math.ceil(oldest.idleSince + idleTimeout - runtime.now()))
+    this.idleTimer = runtime.after(due, () => {
+      this.idleTimer = undefined
+      for (let c = this.readyTail; c !== undefined && runtime.now() - c.idleSince >= idleTimeout; c = this.readyTail) {
+        this.owner.stats.cxIdleTimeout.inc()
+        c.close()
+      }
+      this.armIdleTimer()
+    })
+  }
+
+  get isDrained(): boolean {
+    return this.drained
+  }
+}
+
+/** A request in the queue of a pool. `pool` is set while it waits. */
+export class PendingRequest implements Pending {
+  pool: HttpPool | undefined
+  readonly handler: ClientStreamHandler
+  readonly callbacks: PoolCallbacks
+  cancelled = false
+  previous: PendingRequest | undefined
+  next: PendingRequest | undefined
+
+  constructor(pool: HttpPool, handler: ClientStreamHandler, callbacks: PoolCallbacks) {
+    this.pool = pool
+    this.handler = handler
+    this.callbacks = callbacks
+  }
+
+  cancel(): void {
+    this.cancelled = true
+    this.pool?.cancelPending(this)
+  }
+}
+
+/** One connection of a pool, from the first attempt to its end. */
+export class PooledConnection implements ClientConnectionHandler, ConnectionOpened {
+  readonly pool: HttpPool
+  readonly startedAt: number
+  state: State = State.CONNECTING
+  connection: ClientConnection | undefined
+  /** Streams it may still carry. */
+  remaining: number
+  /** Streams on it now. */
+  streams = 0
+  idleSince = 0
+  newer: PooledConnection | undefined
+  older: PooledConnection | undefined
+  private attempt: { cancel(): void } | undefined
+  private connectTimer: Timer | undefined
+  private durationTimer: Timer | undefined
+
+  constructor(pool: HttpPool) {
+    this.pool = pool
+    this.startedAt = pool.owner.runtime.now()
+    const { maxRequestsPerConnection } = pool.owner.http
+    this.remaining = maxRequestsPerConnection === 0 ? Number.POSITIVE_INFINITY : maxRequestsPerConnection
+  }
+
+  start(): void {
+    const { owner } = this.pool
+    this.connectTimer = owner.runtime.after(owner.connectTimeout, () => {
+      owner.stats.cxConnectTimeout.inc()
+      this.attempt?.cancel()
+      this.fail(false, 'connection timeout', undefined)
+    })
+    const attempt = this.pool.factory.open(this, this)
+    if (this.state === State.CONNECTING) this.attempt = attempt
+  }
+
+  onOpen(connection: ClientConnection): void {
+    this.connectTimer?.cancel()
+    this.attempt = undefined
+    this.connection = connection
+    const { owner } = this.pool
+    if (owner.http.maxConnectionDuration > 0) {
+      this.durationTimer = owner.runtime.after(owner.http.maxConnectionDuration, () => {
+        owner.stats.cxMaxDuration.inc()
+        this.drain()
+      })
+    }
+    this.pool.connected(this)
+  }
+
+  onError(remote: boolean, details: string | undefined): void {
+    this.fail(remote, remote ? 'remote connection failure' : 'local connection failure', details)
+  }
+
+  private fail(remote: boolean, reason: ResetReason, details: string | undefined): void {
+    this.connectTimer?.cancel()
+    this.pool.closed(this, remote, { reason, details })
+  }
+
+  onIdle(): void {
+    this.settle()
+    if (this.state === State.DRAINING) {
+      if (this.streams === 0) this.close()
+    } else if (this.state === State.BUSY) {
+      if (this.pool.isDrained) this.close()
+      else this.pool.makeReady(this)
+    }
+  }
+
+  onDrain(): void {
+    this.drain()
+  }
+
+  onClose(remote: boolean): void {
+    this.durationTimer?.cancel()
+    this.pool.closed(this, remote, undefined)
+  }
+
+  /** Takes no more streams, and closes once the last is over. */
+  private drain(): void {
+    if (this.state === State.READY && this.streams === 0) this.close()
+    else if (this.state === State.BUSY || this.state === State.READY) this.pool.setDraining(this)
+  }
+
+  close(): void {
+    this.durationTimer?.cancel()
+    if (this.connection !== undefined) this.connection.close()
+    else {
+      this.attempt?.cancel()
+      this.fail(false, 'local connection failure', undefined)
+    }
+    // The codec may report the close later; here it is gone already.
+    this.pool.closed(this, false, undefined)
+  }
+
+  /** Accounts for streams that ended since the last look. */
+  private settle(): void {
+    const ended = this.streams - this.connection!.activeStreams
+    if (ended <= 0) return
+    this.streams -= ended
+    this.pool.release(ended)
+  }
+}

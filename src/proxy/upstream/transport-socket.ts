@@ -1,0 +1,202 @@
+import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
+import type { TransportSocket } from '#gen/envoy/config/core/v3/base_pb.js'
+import { typeNameOf, unpack } from '../../xds/messages.ts'
+import { ConfigError } from '../context.ts'
+import { Problems } from '../http/config.ts'
+import type { CertificateInfo, TlsInfo } from '../listener/connection.ts'
+import type { ClientTlsOptions } from '../net/transport.ts'
+import { CommonTls } from '../tls/common-context.ts'
+import { verifySanList } from '../tls/san-match.ts'
+import type { SecretProvider } from '../tls/secrets.ts'
+import type { ClusterStats } from './cluster-stats.ts'
+import type { Metadata } from './host.ts'
+
+/** How the bytes of a connection are carried: plain, or by TLS. */
+export interface UpstreamSocket {
+  readonly secure: boolean
+  /** All secrets are there. */
+  readonly ready: boolean
+  onChange(fn: () => void): void
+  /** TLS for one connection; undefined on plaintext. `alpn` replaces the configured list. */
+  tlsOptions(sni: string | undefined, alpn: readonly string[] | undefined): ClientTlsOptions | undefined
+  /** Counts a finished handshake, or how one failed. */
+  chargeHandshake(info: TlsInfo | undefined): void
+  chargeFailure(details: string): void
+  close(): void
+}
+
+/** Plain bytes. */
+export const rawBuffer: UpstreamSocket = {
+  secure: false,
+  ready: true,
+  onChange: () => {},
+  tlsOptions: () => undefined,
+  chargeHandshake: () => {},
+  chargeFailure: () => {},
+  close: () => {},
+}
+
+const RAW_BUFFER = 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'
+const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'
+const TLS_KNOWN = new Set(['commonTlsContext', 'sni', 'maxSessionKeys', 'enforceRsaKeyUsage'])
+
+const SSL_COUNTERS = [
+  'connection_error', 'fail_verify_cert_hash', 'fail_verify_error', 'fail_verify_no_cert', 'fail_verify_san', 'handshake',
+  'no_certificate', 'ocsp_staple_failed', 'ocsp_staple_omitted', 'ocsp_staple_requests', 'ocsp_staple_responses',
+  'session_reused', 'was_key_usage_invalid',
+]
+
+/** UpstreamTlsContext: TLS towards hosts (source/common/tls/client_ssl_socket.cc). */
+export class TlsSocket implements UpstreamSocket {
+  readonly secure = true
+  private readonly common: CommonTls
+  private readonly sni: string
+  private readonly resume: boolean
+  private readonly autoSan: boolean
+  private readonly stats: ClusterStats
+  /** The last session; it belongs to the secrets it was made with. */
+  private session: Buffer | undefined
+
+  /** Throws ConfigError. */
+  constructor(socket: TransportSocket, path: string, autoSan: boolean, secrets: SecretProvider, stats: ClusterStats) {
+    const at = `${path}.typed_config`
+    const config = socket.configType.case === 'typedConfig' ? unpack(socket.configType.value, UPSTREAM_TLS) : undefined
+    if (config === undefined) throw new ConfigError([`${at}: value is required`])
+    const problems = new Problems()
+    problems.refuseUnknown(config, TLS_KNOWN, at)
+    problems.throwIfAny()
+    const common = config.commonTlsContext
+    if (common === undefined) throw new ConfigError([`${at}.common_tls_context: value is required`])
+    this.common = new CommonTls(common, 'TLSv1.3', secrets, `${at}.common_tls_context`)
+    this.common.onChange(() => {
+      this.session = undefined
+    })
+    this.sni = config.sni
+    this.resume = (config.maxSessionKeys ?? 1) > 0
+    this.autoSan = autoSan
+    this.stats = stats
+    for (const name of SSL_COUNTERS) stats.counter(`ssl.${name}`)
+  }
+
+  get ready(): boolean {
+    return this.common.ready
+  }
+
+  onChange(fn: () => void): void {
+    this.common.onChange(fn)
+  }
+
+  tlsOptions(sni: string | undefined, alpn: readonly string[] | undefined): ClientTlsOptions | undefined {
+    const built = this.common.built
+    if (built === undefined) return undefined
+    const name = sni ?? this.sni
+    const verify = (peer: CertificateInfo | undefined): string | undefined => {
+      const refused = built.verifier?.verify(peer, (why) =>
+        this.stats.counter(why === 'san' ? 'ssl.fail_verify_san' : 'ssl.fail_verify_cert_hash').inc(),
+      )
+      if (refused !== undefined || !this.autoSan || sni === undefined) return refused
+      const mismatch = verifySanList(peer, [sni])
+      if (mismatch !== undefined) this.stats.counter('ssl.fail_verify_san').inc()
+      return mismatch
+    }
+    return {
+      context: built.context,
+      sni: name,
+      alpn: alpn ?? this.common.alpn,
+      session: this.session,
+      onSession: this.resume
+        ? (session) => {
+            if (this.common.built === built) this.session = session
+          }
+        : undefined,
+      verifyChain: built.verifyChain,
+      verify,
+    }
+  }
+
+  chargeHandshake(info: TlsInfo | undefined): void {
+    this.stats.counter('ssl.handshake').inc()
+    if (info === undefined) return
+    this.stats.counter(`ssl.versions.${info.version}`).inc()
+    this.stats.counter(`ssl.ciphers.${info.cipher}`).inc()
+  }
+
+  chargeFailure(details: string): void {
+    if (details.includes('CERTIFICATE_VERIFY_FAILED')) {
+      if (!/SAN|cert.hash/.test(details)) this.stats.counter('ssl.fail_verify_error').inc()
+    } else if (details.startsWith('TLS_error')) this.stats.counter('ssl.connection_error').inc()
+  }
+
+  close(): void {
+    this.common.close()
+  }
+}
+
+/** Compiles one transport socket. Throws ConfigError. */
+export function compileSocket(
+  socket: TransportSocket | undefined,
+  path: string,
+  autoSan: boolean,
+  secrets: SecretProvider,
+  stats: ClusterStats,
+): UpstreamSocket {
+  if (socket === undefined) return rawBuffer
+  const type = socket.configType.case === 'typedConfig' ? typeNameOf(socket.configType.value.typeUrl) : undefined
+  if (type === RAW_BUFFER || (type === undefined && socket.name.endsWith('raw_buffer'))) return rawBuffer
+  if (type === UPSTREAM_TLS) return new TlsSocket(socket, path, autoSan, secrets, stats)
+  throw new ConfigError([`${path}: transport socket ${type ?? socket.name} is not supported`])
+}
+
+interface SocketMatch {
+  readonly name: string
+  readonly match: readonly (readonly [string, string])[]
+  readonly socket: UpstreamSocket
+}
+
+const MATCH_NAMESPACE = 'envoy.transport_socket_match'
+
+/** A cluster's transport sockets: by the endpoint's metadata, else the default (source/common/upstream/transport_socket_match_impl.cc). */
+export class TransportSockets {
+  private readonly matches: readonly SocketMatch[]
+  private readonly fallback: UpstreamSocket
+
+  /** Throws ConfigError with the problems of all of them. */
+  constructor(cluster: ClusterProto, autoSan: boolean, secrets: SecretProvider, stats: ClusterStats) {
+    const problems = new Problems()
+    const compile = (socket: TransportSocket | undefined, path: string) =>
+      problems.collect('', () => compileSocket(socket, path, autoSan, secrets, stats)) ?? rawBuffer
+    this.fallback = compile(cluster.transportSocket, 'transport_socket')
+    this.matches = cluster.transportSocketMatches.map((m, i) => ({
+      name: m.name,
+      match: Object.entries(m.match ?? {}).map(([key, value]) => [key, JSON.stringify(value)] as const),
+      socket: compile(m.transportSocket, `transport_socket_matches[${i}].transport_socket`),
+    }))
+    if (problems.errors.length > 0) {
+      this.close()
+      problems.throwIfAny()
+    }
+  }
+
+  /** The socket for an endpoint. */
+  resolve(metadata: Metadata): UpstreamSocket {
+    const labels = metadata.get(MATCH_NAMESPACE)
+    for (const m of this.matches) {
+      if (m.match.every(([key, value]) => labels !== undefined && JSON.stringify(labels[key]) === value)) return m.socket
+    }
+    return this.fallback
+  }
+
+  get ready(): boolean {
+    return this.fallback.ready && this.matches.every((m) => m.socket.ready)
+  }
+
+  onChange(fn: () => void): void {
+    this.fallback.onChange(fn)
+    for (const m of this.matches) m.socket.onChange(fn)
+  }
+
+  close(): void {
+    this.fallback.close()
+    for (const m of this.matches) m.socket.close()
+  }
+}

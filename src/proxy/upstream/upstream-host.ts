@@ -1,0 +1,101 @@
+import { type Address, formatAddress } from '../listener/connection.ts'
+import { Counter, Gauge } from '../observe/stats.ts'
+import { type Host, HostHealth, type HostStats, type Metadata } from './host.ts'
+
+/** What an endpoint's config says of a host; everything but the address may change while it lives. */
+export interface HostConfig {
+  readonly address: Address
+  readonly pipe: string | undefined
+  readonly hostname: string
+  readonly metadata: Metadata
+  readonly locality: Host['locality']
+  readonly priority: number
+  readonly weight: number
+  /** Only the EDS bits. */
+  readonly health: number
+}
+
+const EDS_BITS = HostHealth.FAILED_EDS_HEALTH | HostHealth.DEGRADED_EDS_HEALTH | HostHealth.EDS_STATUS_DRAINING
+const UNHEALTHY =
+  HostHealth.FAILED_ACTIVE_HC |
+  HostHealth.FAILED_OUTLIER_CHECK |
+  HostHealth.FAILED_EDS_HEALTH |
+  HostHealth.EDS_STATUS_DRAINING
+const DEGRADED = HostHealth.DEGRADED_ACTIVE_HC | HostHealth.DEGRADED_EDS_HEALTH
+const EXCLUDED =
+  HostHealth.PENDING_ACTIVE_HC | HostHealth.EXCLUDED_VIA_IMMEDIATE_HC_FAIL | HostHealth.EDS_STATUS_DRAINING
+
+/** One endpoint (source/common/upstream/upstream_impl.h HostImpl). */
+export class UpstreamHost implements Host {
+  readonly address: Address
+  readonly pipe: string | undefined
+  /** `ip:port`, or the path of a pipe: what identifies the host within its cluster. */
+  readonly key: string
+  hostname: string
+  metadata: Metadata
+  locality: Host['locality']
+  priority: number
+  weight: number
+  health: number
+  canary = false
+  readonly stats: HostStats = {
+    cxActive: new Gauge('cx_active'),
+    cxConnectFail: new Counter('cx_connect_fail'),
+    cxTotal: new Counter('cx_total'),
+    rqActive: new Gauge('rq_active'),
+    rqError: new Counter('rq_error'),
+    rqSuccess: new Counter('rq_success'),
+    rqTimeout: new Counter('rq_timeout'),
+    rqTotal: new Counter('rq_total'),
+  }
+  /** Runtime.now() when it joined the cluster; slow start counts from here. */
+  readonly since: number
+  /** Success rates of the last interval, -1 when there were too few requests. */
+  successRate = -1
+  localOriginSuccessRate = -1
+
+  constructor(config: HostConfig, now: number) {
+    this.address = config.address
+    this.pipe = config.pipe
+    this.key = hostKey(config)
+    this.hostname = config.hostname
+    this.metadata = config.metadata
+    this.locality = config.locality
+    this.priority = config.priority
+    this.weight = config.weight
+    this.health = config.health
+    this.canary = isCanary(config.metadata)
+    this.since = now
+  }
+
+  /** Takes over what an update changed, keeping statistics and the health that Dinghy found itself. */
+  update(config: HostConfig): void {
+    this.hostname = config.hostname
+    this.metadata = config.metadata
+    this.locality = config.locality
+    this.priority = config.priority
+    this.weight = config.weight
+    this.health = (this.health & ~EDS_BITS) | config.health
+    this.canary = isCanary(config.metadata)
+  }
+
+  get healthy(): boolean {
+    return (this.health & (UNHEALTHY | DEGRADED)) === 0
+  }
+  get degraded(): boolean {
+    return (this.health & UNHEALTHY) === 0 && (this.health & DEGRADED) !== 0
+  }
+  /** Left out of the arithmetic of panic and priorities. */
+  get excluded(): boolean {
+    return (this.health & EXCLUDED) !== 0
+  }
+}
+
+/** What identifies a host within its cluster. */
+export function hostKey(config: { readonly address: Address; readonly pipe: string | undefined }): string {
+  return config.pipe ?? formatAddress(config.address)
+}
+
+function isCanary(metadata: Metadata): boolean {
+  return metadata.get('envoy.lb')?.canary === true
+}

@@ -1,0 +1,90 @@
+import type { Runtime, Timer } from './runtime.ts'
+
+interface Waiting extends Timer {
+  readonly at: number
+  readonly order: number
+  readonly fn: () => void
+  cancelled: boolean
+}
+
+/**
+ * A runtime whose clock stands still until it is moved, and whose chance follows a seed: the same seed
+ * gives the same numbers. Timers run inside `advance`, in the order of their times.
+ */
+export class TestRuntime implements Runtime {
+  private time = 0
+  private wall: number
+  private state: number
+  private order = 0
+  private timers: Waiting[] = []
+
+  /** `seed`: 32 bits; `wallStart`: ms since the epoch at which the wall clock starts. */
+  constructor(seed = 1, wallStart = Date.UTC(2024, 0, 1)) {
+    this.state = seed >>> 0
+    this.wall = wallStart
+  }
+
+  now(): number {
+    return this.time
+  }
+
+  wallNow(): number {
+    return this.wall + this.time
+  }
+
+  after(ms: number, fn: () => void): Timer {
+    const timer: Waiting = {
+      at: this.time + Math.max(0, ms),
+      order: this.order++,
+      fn,
+      cancelled: false,
+      cancel() {
+        this.cancelled = true
+      },
+    }
+    this.timers.push(timer)
+    return timer
+  }
+
+  random(): number {
+    return this.randomU32() / 0x1_0000_0000
+  }
+
+  /** SplitMix32: every seed, 0 too, gives a full-period sequence. */
+  randomU32(): number {
+    this.state = (this.state + 0x9e37_79b9) >>> 0
+    let z = this.state
+    z = Math.imul(z ^ (z >>> 16), 0x85eb_ca6b)
+    z = Math.imul(z ^ (z >>> 13), 0xc2b2_ae35)
+    return (z ^ (z >>> 16)) >>> 0
+  }
+
+  uuid(): string {
+    const word = () => this.randomU32().toString(16).padStart(8, '0')
+    const hex = word() + word() + word() + word()
+    const variant = '89ab'[Number.parseInt(hex[16]!, 16) & 3]
+    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20)}`
+  }
+
+  /** Moves both clocks by `ms`, running every timer that falls due on the way at its own time. */
+  advance(ms: number): void {
+    const end = this.time + ms
+    for (;;) {
+      const due = this.nextDue(end)
+      if (!due) break
+      this.time = Math.max(this.time, due.at)
+      due.fn()
+    }
+    this.time = end
+  }
+
+  private nextDue(end: number): Waiting | undefined {
+    this.timers = this.timers.filter((t) => !t.cancelled)
+    let first: Waiting | undefined
+    for (const t of this.timers) {
+      if (t.at <= end && (!first || t.at < first.at || (t.at === first.at && t.order < first.order))) first = t
+    }
+    if (first) first.cancelled = true
+    return first
+  }
+}
