@@ -26,6 +26,17 @@ if (fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp) pr
 
 /** What newer Envoys have and the shipped files lack: file, a text in it, and what takes its place. */
 const patches = [
+  [
+    'envoy/extensions/transport_sockets/tls/v3/tls.proto',
+    '  bool allow_renegotiation = 3;',
+    '  bool auto_host_sni = 6;\n  bool auto_sni_san_validation = 7;\n  bool allow_renegotiation = 3;',
+  ],
+  // Envoy 1.40 takes a bucket that never holds a token.
+  [
+    'envoy/type/v3/token_bucket.proto',
+    'uint32 max_tokens = 1 [(validate.rules).uint32 = {gt: 0}];',
+    'uint32 max_tokens = 1;',
+  ],
   // Envoy's files use ignore_empty, which the shipped validate.proto does not have yet.
   ...Object.entries({ String: 26, Bytes: 14, Repeated: 5, Map: 6 }).map(([rules, no]) => ignoreEmpty(rules, no)),
   ...['Float', 'Double', 'Int32', 'Int64', 'UInt32', 'UInt64', 'SInt32', 'SInt64'].map((rules) =>

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import type { Runtime, Timer } from './runtime.ts'
+import { SeededRandom } from './seeded-random.ts'
 
 /** How many random words are drawn from the kernel at once: one call per request would show in profiles. */
 const POOL_WORDS = 1024
@@ -59,5 +60,23 @@ class SystemTimer implements Timer {
     return setTimeout(() => {
       this.handle = this.arm(ms - MAX_DELAY_MS, fn)
     }, MAX_DELAY_MS).unref()
+  }
+}
+
+/** The machine's clock with chance that follows a seed, so that splits and faults come out the same in each run. */
+export class SeededRuntime extends SystemRuntime {
+  private readonly chance: SeededRandom
+
+  constructor(seed: number) {
+    super()
+    this.chance = new SeededRandom(seed)
+  }
+
+  override random(): number {
+    return this.randomU32() / 0x1_0000_0000
+  }
+
+  override randomU32(): number {
+    return this.chance.next()
   }
 }

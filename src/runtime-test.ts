@@ -1,4 +1,5 @@
 import type { Runtime, Timer } from './runtime.ts'
+import { SeededRandom } from './seeded-random.ts'
 
 interface Waiting extends Timer {
   readonly at: number
@@ -14,13 +15,13 @@ interface Waiting extends Timer {
 export class TestRuntime implements Runtime {
   private time = 0
   private wall: number
-  private state: number
+  private readonly chance: SeededRandom
   private order = 0
   private timers: Waiting[] = []
 
   /** `seed`: 32 bits; `wallStart`: ms since the epoch at which the wall clock starts. */
   constructor(seed = 1, wallStart = Date.UTC(2024, 0, 1)) {
-    this.state = seed >>> 0
+    this.chance = new SeededRandom(seed)
     this.wall = wallStart
   }
 
@@ -50,13 +51,8 @@ export class TestRuntime implements Runtime {
     return this.randomU32() / 0x1_0000_0000
   }
 
-  /** SplitMix32: every seed, 0 too, gives a full-period sequence. */
   randomU32(): number {
-    this.state = (this.state + 0x9e37_79b9) >>> 0
-    let z = this.state
-    z = Math.imul(z ^ (z >>> 16), 0x85eb_ca6b)
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2_ae35)
-    return (z ^ (z >>> 16)) >>> 0
+    return this.chance.next()
   }
 
   uuid(): string {

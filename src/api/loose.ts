@@ -160,7 +160,7 @@ function walk(value: unknown, path: Path, name: string, draft: Draft): void {
   const on = type.includes('.http.local_ratelimit.') ? switchOn(inside) : ''
   draft.assumptions.push({
     path: [...path, '@type'],
-    message: `${pathText(path)}: the fields of a TypedStruct belong under "value", beside "type_url": taken as a ${type}${on}; write "@type: ${url}", or put them under "value" with "type_url: ${url}"`,
+    message: `${pathText(path)}: the fields of a TypedStruct belong under "value", beside "type_url": taken as ${type}${on}; write "@type: ${url}"`,
   })
 }
 

@@ -2,8 +2,11 @@ import { fieldNames, findingsOf } from './issues.ts'
 import { MeshConfig } from './kinds/mesh-config.ts'
 import type { ApiObject, ObjectMeta, Origin, Path, Position } from './objects.ts'
 import type { Problem, Severity } from './problems.ts'
-import { pathText } from './problems.ts'
+import { hasErrors, pathText } from './problems.ts'
 import { didYouMean } from './suggest.ts'
+import { checkMeshConfig } from './validate/mesh-config.ts'
+import type { Verdict } from './validate/scope.ts'
+import { Scope } from './validate/scope.ts'
 import type { YamlDocument } from './yaml.ts'
 import { parseYaml } from './yaml.ts'
 
@@ -41,6 +44,11 @@ export function readMeshConfig(
     }
     return { problems }
   }
+  const verdicts: Verdict[] = []
+  checkMeshConfig(new Scope(verdicts, false), parsed.data)
+  for (const { severity, path, message, atKey } of verdicts)
+    problems.push(places.problem(severity, path, message, atKey))
+  if (hasErrors(problems)) return { problems }
   const object = {
     apiVersion: 'mesh.istio.io/v1alpha1',
     kind: 'MeshConfig' as const,

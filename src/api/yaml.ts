@@ -1,7 +1,10 @@
 import type { Document, Node, Pair, ParsedNode, YAMLMap } from 'yaml'
-import { isAlias, isCollection, isMap, isScalar, isSeq, LineCounter, parseAllDocuments, Scalar } from 'yaml'
+import { isAlias, isCollection, isMap, isScalar, isSeq, parseAllDocuments, Scalar } from 'yaml'
 import type { Path, Position } from './objects.ts'
 import type { Problem, Severity } from './problems.ts'
+import { chunksOf, jsonOf, Source } from './source.ts'
+
+type ParsedNodes = Document.Parsed<ParsedNode>
 
 /** One parsed document: its value, and the place of everything in it. */
 export interface YamlDocument {
@@ -47,33 +50,6 @@ const OCTAL_11 = {
 /** A line of nothing but dots, indented: what people write where they leave something out. */
 const ELISION = /^[ \t]+\.\.\.[ \t]*$/gm
 
-/** The text of a file with what is needed to speak of places in it. */
-class Source {
-  readonly file: string
-  readonly text: string
-  readonly counter = new LineCounter()
-
-  constructor(file: string, text: string) {
-    this.file = file
-    this.text = text
-  }
-
-  position(offset: number): Position {
-    const { line, col } = this.counter.linePos(Math.min(offset, this.text.length))
-    return { file: this.file, line: Math.max(line, 1), col: Math.max(col, 1) }
-  }
-
-  line(line: number): string {
-    const from = this.counter.lineStarts[line - 1] ?? 0
-    const end = this.text.indexOf('\n', from)
-    return this.text.slice(from, end < 0 ? undefined : end).replace(/\r$/, '')
-  }
-
-  problem(severity: Severity, position: Position, message: string, path?: Path): Problem {
-    return { severity, message, ...position, ...(path && { path }), excerpt: this.line(position.line) }
-  }
-}
-
 /**
  * Parses a stream of YAML (or JSON) documents. Syntax errors and duplicate keys are problems, one for each document
  * that has them; such a document is left out. An indented line `...` is left out with a warning (with `strict`: it is
@@ -100,29 +76,43 @@ export function parseYaml(file: string, text: string, options: { strict?: boolea
 /** `text` is that of the source, or of the same length. */
 function parse(source: Source, text: string): ParsedYaml {
   const result: ParsedYaml = { documents: [], problems: [] }
-  const documents = parseAllDocuments(text, {
-    lineCounter: source.counter,
-    merge: true,
-    prettyErrors: false,
-    customTags: (tags) => [BOOL_11, OCTAL_11, ...tags],
-  })
-  for (const document of documents as Document.Parsed<ParsedNode>[]) {
-    const error = document.errors[0]
-    if (error) {
-      const message = error.message.replace(/\s+at line \d+[\s\S]*$/, '')
-      const said =
-        error.code === 'DUPLICATE_KEY' ? `${duplicateKey(source, error.pos[0])} is given twice` : `YAML: ${message}`
-      result.problems.push(source.problem('error', source.position(error.pos[0]), said))
+  const elided = text !== source.text
+  for (const chunk of chunksOf(text)) {
+    const json = jsonOf(chunk.text)
+    if (json) {
+      const nodes = () => parseNodes(chunk.text)[0] as ParsedNodes
+      result.documents.push(new ParsedDocument(source, chunk.offset, json.value, nodes, elided, json.start))
       continue
     }
-    try {
-      result.documents.push(new ParsedDocument(source, document, text !== source.text))
-    } catch (error) {
-      const start = source.position(document.range[0])
-      result.problems.push(source.problem('error', start, `YAML: ${(error as Error).message}`))
+    for (const document of parseNodes(chunk.text)) {
+      const error = document.errors[0]
+      if (error) {
+        const offset = chunk.offset + error.pos[0]
+        const message = error.message.replace(/\s+at line \d+[\s\S]*$/, '')
+        const said =
+          error.code === 'DUPLICATE_KEY' ? `${duplicateKey(source, offset)} is given twice` : `YAML: ${message}`
+        result.problems.push(source.problem('error', source.position(offset), said))
+        continue
+      }
+      const start = document.contents?.range[0] ?? document.range[0]
+      try {
+        const value: unknown = document.toJS({ maxAliasCount: 1000 })
+        result.documents.push(new ParsedDocument(source, chunk.offset, value, () => document, elided, start))
+      } catch (error) {
+        const position = source.position(chunk.offset + start)
+        result.problems.push(source.problem('error', position, `YAML: ${(error as Error).message}`))
+      }
     }
   }
   return result
+}
+
+function parseNodes(text: string): ParsedNodes[] {
+  return parseAllDocuments(text, {
+    merge: true,
+    prettyErrors: false,
+    customTags: (tags) => [BOOL_11, OCTAL_11, ...tags],
+  }) as ParsedNodes[]
 }
 
 function duplicateKey(source: Source, offset: number): string {
@@ -134,13 +124,26 @@ class ParsedDocument implements YamlDocument {
   readonly value: unknown
   readonly elided: boolean
   readonly #source: Source
-  readonly #document: Document.Parsed<ParsedNode>
+  readonly #offset: number
+  readonly #start: number
+  /** The nodes of a JSON document are made only when a place is asked for. */
+  readonly #parse: () => ParsedNodes
+  #nodes: ParsedNodes | undefined
 
-  constructor(source: Source, document: Document.Parsed<ParsedNode>, elided: boolean) {
-    this.elided = elided
+  constructor(
+    source: Source,
+    offset: number,
+    value: unknown,
+    parse: () => ParsedNodes,
+    elided: boolean,
+    start: number,
+  ) {
     this.#source = source
-    this.#document = document
-    this.value = document.toJS({ maxAliasCount: 1000 })
+    this.#offset = offset
+    this.value = value
+    this.#parse = parse
+    this.elided = elided
+    this.#start = start
   }
 
   get file(): string {
@@ -148,7 +151,7 @@ class ParsedDocument implements YamlDocument {
   }
 
   get start(): Position {
-    return this.#source.position(this.#document.contents?.range[0] ?? this.#document.range[0])
+    return this.#at(this.#start)
   }
 
   locate(path: Path): Position {
@@ -156,13 +159,13 @@ class ParsedDocument implements YamlDocument {
     const range = node?.range
     const block = isCollection(node) && !node.flow
     const written = range && !block && !(isScalar(node) && node.source === '')
-    if (written) return this.#source.position(range[0])
-    return this.#source.position((key ?? node)?.range?.[0] ?? this.#document.range[0])
+    if (written) return this.#at(range[0])
+    return this.#at((key ?? node)?.range?.[0] ?? this.#start)
   }
 
   locateKey(path: Path): Position {
     const { key, node } = this.#find(path)
-    return this.#source.position((key ?? node)?.range?.[0] ?? this.#document.range[0])
+    return this.#at((key ?? node)?.range?.[0] ?? this.#start)
   }
 
   problem(severity: Severity, path: Path, message: string, atKey = false): Problem {
@@ -173,19 +176,25 @@ class ParsedDocument implements YamlDocument {
     const { node, depth } = this.#find(path)
     if (depth !== path.length || !isScalar(node) || !node.range) return undefined
     if (node.type !== Scalar.BLOCK_LITERAL && node.type !== Scalar.BLOCK_FOLDED) return undefined
-    const { line } = this.#source.position(node.range[0])
+    const { line } = this.#at(node.range[0])
     return { line, indent: /^ */.exec(this.#source.line(line + 1))?.[0].length ?? 0 }
+  }
+
+  #at(offset: number): Position {
+    return this.#source.position(this.#offset + offset)
   }
 
   /** The node at a path, or its nearest ancestor, with the key that it stands under (none for list entries). */
   #find(path: Path): { key?: Node; node: Node | null; depth: number } {
-    let node: Node | null = this.#document.contents
+    this.#nodes ??= this.#parse()
+    const document = this.#nodes
+    let node: Node | null = document.contents
     let key: Node | undefined
     let depth = 0
     for (const part of path) {
-      const holder: Node | null | undefined = isAlias(node) ? node.resolve(this.#document) : node
+      const holder: Node | null | undefined = isAlias(node) ? node.resolve(document) : node
       if (isMap(holder)) {
-        const pair = pairOf(holder, String(part), this.#document)
+        const pair = pairOf(holder, String(part), document)
         if (!pair) break
         key = pair.key as Node
         node = (pair.value as Node | null) ?? key

@@ -52,7 +52,9 @@ async function run(files: string[], options: Options): Promise<void> {
     watch: options.watch,
     seed: options.seed,
     grpcAddress: options.grpcAddr,
-    onEvent: (event) => printEvent(event),
+    onEvent: (event) => {
+      if (!options.json || event.type !== 'log') printEvent(event)
+    },
   })
   stopOnSignals(mesh)
   if (options.json) process.stdout.write(`${JSON.stringify({ ready: true, workloads: mesh.workloads() })}\n`)
@@ -91,6 +93,9 @@ function printEvent(event: MeshEvent): void {
       break
     case 'workload':
       process.stderr.write(`${pc.yellow('warning:')} ${event.workload}: ${event.message}\n`)
+      break
+    case 'log':
+      process.stdout.write(`${pc.dim(`${event.workload} |`)} ${event.line}\n`)
       break
     case 'output':
       process.stderr.write(`${pc.dim(`${event.workload} |`)} ${event.line}\n`)

@@ -1,5 +1,6 @@
-import type { JsonObject } from '@bufbuild/protobuf'
 import net from 'node:net'
+import type { JsonObject } from '@bufbuild/protobuf'
+import type { MeshProxyConfig } from '../api/kinds/mesh-proxy-config.ts'
 import { augmentLabels, type Labels, type Locality } from '../registry/labels.ts'
 import type { ContainerPort, ServiceTarget, Workload } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -46,6 +47,8 @@ export interface Proxy {
   statusPort: number
   prometheusPort: number
   containerPorts: ContainerPort[]
+  /** What it says of its own settings (PROXY_CONFIG). */
+  proxyConfig?: MeshProxyConfig
   workload?: Workload
   /** Services of its workload, oldest first. */
   targets: ServiceTarget[]
@@ -103,12 +106,15 @@ export function proxyOf(node: Node, registry: Registry, clusterId: string): Prox
     statusPort: Number(text('ENVOY_STATUS_PORT')) || 0,
     prometheusPort: Number(text('ENVOY_PROMETHEUS_PORT')) || 0,
     containerPorts,
+    proxyConfig: isObject(meta.PROXY_CONFIG) ? (meta.PROXY_CONFIG as MeshProxyConfig) : undefined,
     workload,
     targets: [],
   }
   if (ips[0]) proxy.targets = registry.targets({ namespace, labels, ip: ips[0], containerPorts })
   return proxy
 }
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 function addresses(instanceIps: string, ip: string): string[] {
   const listed = instanceIps.split(',').map((item) => item.trim())

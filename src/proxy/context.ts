@@ -18,6 +18,8 @@ export interface ProxyContext {
   readonly logs: LogFiles
   /** False once the proxy drains: responses then say `connection: close`. */
   readonly draining: () => boolean
+  /** Feature guards that the bootstrap's runtime layers set, such as `http_reject_path_with_fragment`; without the prefix. */
+  readonly runtimeFeatures?: ReadonlyMap<string, boolean> | undefined
   /** Says once, for the whole proxy, that a field of the config is understood but has no effect yet. */
   readonly notEnforced?: (path: string) => void
   /** Told of every finished HTTP request, after the access log: for whoever watches the proxy from within the process. */

@@ -15,8 +15,10 @@ export interface AdsClientOptions {
   readonly setNodeOnFirstMessageOnly?: boolean
   /** Milliseconds until a subscription that nothing came for is given up on; default 15,000, 0 for never. */
   readonly initialFetchTimeoutMs?: number
-  /** A stream was opened and answered, or was lost. */
-  readonly onState?: (connected: boolean, end?: StreamEnd) => void
+  /** The control plane has answered on a new stream, or one that it had answered on is lost. */
+  readonly onState?: (connected: boolean) => void
+  /** A stream ended, or could not be opened; the client tries again after `retryMs`. */
+  readonly onStreamEnd?: (end: StreamEnd, retryMs: number) => void
 }
 
 /** A subscription to one type of resource. */
@@ -133,6 +135,7 @@ export class AdsClient {
 
   private lost(end: StreamEnd): void {
     this.stream = undefined
+    const wasConnected = this.answered
     this.answered = false
     for (const type of this.types.values()) {
       type.streamLost()
@@ -145,7 +148,8 @@ export class AdsClient {
       this.retry = undefined
       this.connect()
     })
-    this.options.onState?.(false, end)
+    this.options.onStreamEnd?.(end, delay)
+    if (wasConnected) this.options.onState?.(false)
   }
 
   private received(response: AdsResponse): void {

@@ -15,6 +15,8 @@ export const ADS_SERVICE = 'envoy.service.discovery.v3.AggregatedDiscoveryServic
 /** A gRPC server that listens. */
 export interface GrpcListener {
   readonly port: number
+  /** `host:port` as bound. */
+  readonly address: string
   /** Ends every call and stops listening. */
   close(): Promise<void>
 }
@@ -47,12 +49,18 @@ export async function listenGrpc(
   })
   return {
     port,
+    address: `${address.slice(0, address.lastIndexOf(':'))}:${port}`,
     close: () =>
       new Promise((resolve) => {
         server.tryShutdown(() => resolve())
         server.forceShutdown()
       }),
   }
+}
+
+/** Listens for ADS alone on `host:port`, plaintext unless credentials are given. */
+export function serveAds(server: AdsServer, address: string, credentials?: ServerCredentials): Promise<GrpcListener> {
+  return listenGrpc(address, [adsHandlers(server)], credentials)
 }
 
 /** The ADS service of a server, for `listenGrpc`. */

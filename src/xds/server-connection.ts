@@ -8,6 +8,11 @@ import type { AdsMode, AdsRequest, ServerStream, StreamEnd } from './stream.ts'
 /** How long after connecting a client may take to ask for listeners before it counts as one that has none. */
 const GRACE_MS = 1000
 
+/** How long listeners and routes wait, at most, for the clusters that were sent before them. */
+const WARMING_MS = 1000
+
+const REFERRING = [LISTENER_TYPE, ROUTE_TYPE]
+
 /** What is known of one type at one client, for `proxy-status` and `/debug/syncz`. */
 export interface SubscriptionStatus {
   readonly typeUrl: string
@@ -36,8 +41,9 @@ export interface ConnectionEvents {
 
 /**
  * One client of the ADS server. Its owner pushes snapshots; the connection works out what the client lacks and sends
- * it in push order. Removals of clusters and endpoints wait until the client has accepted the listeners and routes of
- * the same push, so that no route in use ever points at nothing.
+ * it in push order, and so that no route in use ever points at nothing: changed listeners and routes wait for the
+ * answer to new clusters, which Envoy gives when they are warm; removals of clusters and endpoints wait until the
+ * listeners and routes of the same push are accepted.
  */
 export class AdsConnection {
   /** The node's id and a counter, as istiod names connections. */
@@ -57,6 +63,8 @@ export class AdsConnection {
   private readonly acceptedAt: number
   private graceTimer: Timer | undefined
   private congested = false
+  /** Set while listeners and routes wait for clusters to warm. */
+  private warming: Timer | undefined
   private nonces = 0
 
   constructor(id: string, node: Node, stream: ServerStream, runtime: Runtime, events: ConnectionEvents) {
@@ -130,11 +138,14 @@ export class AdsConnection {
       this.events.subscribed(this, typeUrl) // may push, which answers
       if (this.waiting.has(typeUrl)) this.flush(new Set([typeUrl]))
     } else if (outcome === 'ack') this.settle()
+    if (outcome && typeUrl === CLUSTER_TYPE && !subscription.pending) this.warm()
   }
 
   /** The client is gone. */
   closed(): void {
     this.graceTimer?.cancel()
+    this.warming?.cancel()
+    this.warming = undefined
     this.snapshot = undefined
   }
 
@@ -148,23 +159,40 @@ export class AdsConnection {
     if (!this.snapshot) return
     for (const subscription of this.inOrder()) {
       const { typeUrl } = subscription
-      if (types && !types.has(typeUrl) && !this.waiting.has(typeUrl)) continue
+      const waits = this.waiting.has(typeUrl)
+      if (types && !types.has(typeUrl) && !waits) continue
+      if (!waits && REFERRING.includes(typeUrl) && this.subscriptions.get(CLUSTER_TYPE)?.pending) {
+        this.warming ??= this.runtime.after(WARMING_MS, () => this.warm())
+        continue
+      }
       this.answer(subscription, typeUrl !== CLUSTER_TYPE && typeUrl !== ENDPOINT_TYPE)
+    }
+    this.settle()
+  }
+
+  /** The clusters are warm, or it was waited long enough: on with what refers to them. */
+  private warm(): void {
+    if (!this.warming) return
+    this.warming.cancel()
+    this.warming = undefined
+    if (!this.snapshot) return
+    for (const typeUrl of REFERRING) {
+      const subscription = this.subscriptions.get(typeUrl)
+      if (subscription) this.answer(subscription, true)
     }
     this.settle()
   }
 
   /** Takes away the clusters and endpoints that are gone, once nothing that the client uses refers to them. */
   private settle(): void {
-    if (!this.snapshot) return
+    if (!this.snapshot || this.warming) return
     // A reconnecting client may hold listeners that it is only about to tell of.
     const grace = GRACE_MS - (this.runtime.now() - this.acceptedAt)
     if (grace > 0 && !this.subscriptions.has(LISTENER_TYPE)) {
       this.graceTimer ??= this.runtime.after(grace, () => this.settle())
       return
     }
-    for (const dependent of [LISTENER_TYPE, ROUTE_TYPE])
-      if (this.subscriptions.get(dependent)?.settled === false) return
+    for (const dependent of REFERRING) if (this.subscriptions.get(dependent)?.settled === false) return
     for (const typeUrl of [CLUSTER_TYPE, ENDPOINT_TYPE]) {
       const subscription = this.subscriptions.get(typeUrl)
       if (subscription) this.answer(subscription, true)

@@ -57,6 +57,11 @@ export abstract class ServerSubscription {
     return this.unanswered.size === 0 && this.nack === undefined
   }
 
+  /** Whether a response waits for its answer. */
+  get pending(): boolean {
+    return this.unanswered.size > 0
+  }
+
   /** How many resources the client has. */
   abstract get size(): number
 

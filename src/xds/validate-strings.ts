@@ -63,15 +63,16 @@ function wellKnownRule(rules: StringRules): Rule | undefined {
   }
 }
 
-/** RFC 7230 header names and values; not strict: anything without NUL, CR and LF. */
+/** RFC 7230 header names and values; not strict: anything without NUL, CR and LF. Shown as Go quotes the pattern. */
 function headerRule(name: boolean, strict: boolean): Rule {
-  if (!strict) return patternRule('^[^\\u0000\\u000A\\u000D]*$')
-  return patternRule(name ? "^:?[0-9a-zA-Z!#$%&'*+\\-.^_|~\\u0060]+$" : '^[^\\u0000-\\u0008\\u000A-\\u001F\\u007F]*$')
+  if (!strict) return patternRule('^[^\\u0000\\u000A\\u000D]*$', '^[^\\x00\\n\\r]*$')
+  if (name) return patternRule("^:?[0-9a-zA-Z!#$%&'*+\\-.^_|~`]+$")
+  return patternRule('^[^\\u0000-\\u0008\\u000A-\\u001F\\u007F]*$', '^[^\\x00-\\b\\n-\\x1f\\x7f]*$')
 }
 
-function patternRule(pattern: string): Rule {
+function patternRule(pattern: string, shown = pattern): Rule {
   const regex = new RegExp(`^(?:${pattern})$`)
-  return (value) => (regex.test(value as string) ? undefined : `value does not match regex pattern "${pattern}"`)
+  return (value) => (regex.test(value as string) ? undefined : `value does not match regex pattern "${shown}"`)
 }
 
 function isHostname(value: string): boolean {

@@ -47,7 +47,7 @@ interface FieldCheck {
 
 interface TypeCheck {
   readonly fields: readonly FieldCheck[]
-  readonly oneofs: readonly { readonly localName: string; readonly name: string; readonly label: string }[]
+  readonly oneofs: readonly { readonly localName: string; readonly name: string }[]
 }
 
 type Fields = Record<string, unknown>
@@ -76,7 +76,7 @@ class Run {
     for (const oneof of type.oneofs)
       if ((fields[oneof.localName] as { case?: string }).case === undefined) {
         this.path.push(oneof.name)
-        this.report(oneof.label, 'value is required')
+        this.violate('value is required', `field: "${oneof.name}", reason: is required`)
         this.path.pop()
       }
   }
@@ -127,7 +127,8 @@ class Run {
       const path = [...this.path, ...problem.path]
       this.violations.push({ path, message: problem.message, constraint: problem.message })
     }
-    if (message) this.message(schemaOf(message.$typeName), message)
+    // What was not readable is not worth checking.
+    if (message && problems.length === 0) this.message(schemaOf(message.$typeName), message)
     this.causes = outer
   }
 
@@ -137,8 +138,12 @@ class Run {
   }
 
   private report(label: string, message: string): void {
+    this.violate(message, `${label}: ${message}`)
+  }
+
+  private violate(message: string, words: string): void {
     const chain = this.causes.map((cause) => `${cause}: embedded message failed validation | caused by `).join('')
-    this.violations.push({ path: [...this.path], message, constraint: `${chain}${label}: ${message}` })
+    this.violations.push({ path: [...this.path], message, constraint: chain + words })
   }
 }
 
@@ -164,7 +169,7 @@ function compile(schema: DescMessage): TypeCheck {
   }
   const oneofs = schema.oneofs
     .filter((oneof) => hasOption(oneof, oneofOption) && getOption(oneof, oneofOption) === true)
-    .map(({ localName, name }) => ({ localName, name, label: label(schema, name) }))
+    .map(({ localName, name }) => ({ localName, name }))
   return { fields, oneofs }
 }
 

@@ -209,6 +209,8 @@ export const MeshConfig = message({
   discoverySelectors: list(LabelSelector),
   pathNormalization: ProxyPathNormalization,
   defaultHttpRetryPolicy: HTTPRetry,
+  /** For the routes from a sidecar to its application. */
+  defaultInboundHttpRetryPolicy: HTTPRetry,
   meshMTLS: MeshTLSConfig,
   tlsDefaults: MeshTLSConfig,
   defaultTrafficPolicy: DefaultTrafficPolicy,

@@ -16,7 +16,8 @@ export function checkDestination(scope: Scope, destination: Destination): void {
 
 /** The name of a subset. */
 export function checkSubsetName(scope: Scope, name: string): void {
-  if (!isLabel(name)) scope.error(name === '' ? 'must not be empty' : `"${name}" is no subset name (at most 63 letters, digits and "-")`)
+  if (!isLabel(name))
+    scope.error(name === '' ? 'must not be empty' : `"${name}" is no subset name (at most 63 letters, digits and "-")`)
 }
 
 /** The weights of a split: none negative, and with several destinations not all of them 0. */
@@ -26,5 +27,6 @@ export function checkWeights(scope: Scope, routes: readonly { weight?: number | 
     if (weight < 0) scope.at(i, 'weight').error(`must not be negative, is ${weight}`)
     total += weight
   })
-  if (routes && routes.length > 1 && total === 0) scope.error('with several destinations, one weight at least must be more than 0')
+  if (routes && routes.length > 1 && total === 0)
+    scope.error('with several destinations, one weight at least must be more than 0')
 }

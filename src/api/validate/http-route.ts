@@ -14,7 +14,14 @@ import { checkHeaderValue } from './header-value.ts'
 import { checkLabels, checkPort, isLabel } from './names.ts'
 import type { Scope } from './scope.ts'
 import { each, eachEntry } from './scope.ts'
-import { checkCorsHeader, checkDuration, checkGatewayNames, checkMatchedHeader, checkRegex, isAuthority } from './values.ts'
+import {
+  checkCorsHeader,
+  checkDuration,
+  checkGatewayNames,
+  checkMatchedHeader,
+  checkRegex,
+  isAuthority,
+} from './values.ts'
 
 /** HTTP routes, by the rules of pkg/config/validation/virtualservice.go. */
 
@@ -41,7 +48,8 @@ export function checkHttpRoute(scope: Scope, route: HTTPRoute, delegated: boolea
 
 function checkAction(scope: Scope, route: HTTPRoute, delegated: boolean): void {
   if (route.delegate) {
-    if (delegated) scope.at('delegate').errorAtKey('a VirtualService without hosts is a delegate itself, and cannot delegate on')
+    if (delegated)
+      scope.at('delegate').errorAtKey('a VirtualService without hosts is a delegate itself, and cannot delegate on')
     else {
       if (route.redirect) scope.at('redirect').errorAtKey('a route with a delegate has no redirect')
       if (route.route) scope.at('route').errorAtKey('a route with a delegate has no route')
@@ -114,7 +122,8 @@ function checkAuthorityOnce(scope: Scope, route: HTTPRoute): void {
   for (const verb of ['set', 'add'] as const) {
     for (const name of Object.keys(route.headers?.request?.[verb] ?? {})) {
       if (!isAuthority(name)) continue
-      if (given) scope.at('headers', 'request', verb, name).errorAtKey('the authority is set already, and can be set only once')
+      if (given)
+        scope.at('headers', 'request', verb, name).errorAtKey('the authority is set already, and can be set only once')
       given = true
     }
   }
@@ -133,7 +142,8 @@ function checkCors(scope: Scope, cors: CorsPolicy): void {
   each(scope.at('allowHeaders'), cors.allowHeaders, checkCorsHeader)
   each(scope.at('exposeHeaders'), cors.exposeHeaders, checkCorsHeader)
   checkDuration(scope.at('maxAge'), cors.maxAge)
-  if (cors.maxAge !== undefined && parseDuration(cors.maxAge) % 1000 !== 0) scope.at('maxAge').error('only whole seconds are supported')
+  if (cors.maxAge !== undefined && parseDuration(cors.maxAge) % 1000 !== 0)
+    scope.at('maxAge').error('only whole seconds are supported')
 }
 
 const GRPC_STATUS =
@@ -150,7 +160,8 @@ function checkFault(scope: Scope, { delay, abort }: HTTPFaultInjection): void {
     if (!abort.percentage) at.warnAtKey(never)
     if (abort.http2Error !== undefined) at.at('http2Error').errorAtKey('is not supported by Istio')
     else if (abort.grpcStatus !== undefined) {
-      if (!GRPC_STATUS.includes(abort.grpcStatus)) at.at('grpcStatus').error(`"${abort.grpcStatus}" is no gRPC status: one such as NOT_FOUND`)
+      if (!GRPC_STATUS.includes(abort.grpcStatus))
+        at.at('grpcStatus').error(`"${abort.grpcStatus}" is no gRPC status: one such as NOT_FOUND`)
     } else if (abort.httpStatus !== undefined) checkStatus(at.at('httpStatus'), abort.httpStatus)
     else at.warnAtKey('has no effect without httpStatus or grpcStatus')
   }
@@ -188,7 +199,8 @@ function checkMirrors(scope: Scope, route: HTTPRoute): void {
 }
 
 function checkMirrored(scope: Scope, value: number | undefined): void {
-  if (value !== undefined && (value < 0 || value > 100)) scope.error(`a percentage is a number from 0 to 100, not ${value}`)
+  if (value !== undefined && (value < 0 || value > 100))
+    scope.error(`a percentage is a number from 0 to 100, not ${value}`)
 }
 
 function checkRedirect(scope: Scope, redirect: HTTPRedirect, matches: HTTPMatchRequest[] = []): void {
@@ -203,9 +215,12 @@ function checkRedirect(scope: Scope, redirect: HTTPRedirect, matches: HTTPMatchR
   if (redirectCode && (redirectCode < 300 || redirectCode > 399)) {
     scope.at('redirectCode').error(`a redirect has a status from 300 to 399, not ${redirectCode}`)
   } else if (redirectCode && ![301, 302, 303, 307, 308].includes(redirectCode)) {
-    scope.at('redirectCode').warn(`Envoy knows 301, 302, 303, 307 and 308 alone, and refuses the route with ${redirectCode}`)
+    scope
+      .at('redirectCode')
+      .warn(`Envoy knows 301, 302, 303, 307 and 308 alone, and refuses the route with ${redirectCode}`)
   }
-  if (scheme && scheme !== 'http' && scheme !== 'https') scope.at('scheme').error(`a scheme is http or https, not "${scheme}"`)
+  if (scheme && scheme !== 'http' && scheme !== 'https')
+    scope.at('scheme').error(`a scheme is http or https, not "${scheme}"`)
   if (port) checkPort(scope.at('port'), port)
 }
 
@@ -222,8 +237,9 @@ const RETRY_ON =
   '5xx gateway-error reset reset-before-request connect-failure retriable-4xx refused-stream retriable-status-codes retriable-headers envoy-ratelimited http3-post-connect-failure cancelled deadline-exceeded internal resource-exhausted unavailable'.split(
     ' ',
   )
-const STATUS_TEXTS =
-  '100-103 200-208 226 300-305 307 308 400-418 421-426 428 429 431 451 500-508 510 511'.split(' ').map((range) => range.split('-').map(Number))
+const STATUS_TEXTS = '100-103 200-208 226 300-305 307 308 400-418 421-426 428 429 431 451 500-508 510 511'
+  .split(' ')
+  .map((range) => range.split('-').map(Number))
 
 function isKnownStatus(text: string): boolean {
   const code = Number(text)
@@ -236,14 +252,18 @@ export function checkRetry(scope: Scope, retries: HTTPRetry | undefined): void {
   const { attempts = 0, perTryTimeout, retryOn, retryRemoteLocalities, backoff } = retries
   if (attempts < 0) scope.at('attempts').error('must not be negative')
   if (attempts === 0 && (perTryTimeout !== undefined || retryOn || retryRemoteLocalities !== undefined)) {
-    scope.error('with 0 attempts (the value when it is not set) there are no retries: perTryTimeout, retryOn and retryRemoteLocalities have no place')
+    scope.error(
+      'with 0 attempts (the value when it is not set) there are no retries: perTryTimeout, retryOn and retryRemoteLocalities have no place',
+    )
   }
   checkDuration(scope.at('perTryTimeout'), perTryTimeout)
   checkDuration(scope.at('backoff'), backoff)
   for (const token of retryOn ? retryOn.split(',') : []) {
     if (RETRY_ON.includes(token) || isKnownStatus(token)) continue
     const hint = token !== token.trim() ? ' (no spaces after commas)' : ''
-    scope.at('retryOn').error(`"${token}" is no retry condition${hint}: a status code, or one of ${RETRY_ON.join(', ')}`)
+    scope
+      .at('retryOn')
+      .error(`"${token}" is no retry condition${hint}: a status code, or one of ${RETRY_ON.join(', ')}`)
   }
 }
 

@@ -72,7 +72,8 @@ export function checkUnixPath(scope: Scope, path: string): void {
 
 /** A port number. */
 export function checkPort(scope: Scope, port: number | undefined): void {
-  if (port === undefined || port < 1 || port > 65535) scope.error(`a port is a number from 1 to 65535, not ${port ?? 0}`)
+  if (port === undefined || port < 1 || port > 65535)
+    scope.error(`a port is a number from 1 to 65535, not ${port ?? 0}`)
 }
 
 /** A name for a port. */
@@ -116,7 +117,20 @@ export type Protocol =
   | 'redis'
   | 'mysql'
 
-const PROTOCOLS = ['tcp', 'udp', 'grpc', 'grpc-web', 'http', 'http_proxy', 'http2', 'https', 'tls', 'mongo', 'redis', 'mysql']
+const PROTOCOLS = [
+  'tcp',
+  'udp',
+  'grpc',
+  'grpc-web',
+  'http',
+  'http_proxy',
+  'http2',
+  'https',
+  'tls',
+  'mongo',
+  'redis',
+  'mysql',
+]
 
 /** The protocol that a name stands for, in any case. */
 export function protocolOf(name: string | undefined): Protocol | undefined {
@@ -153,7 +167,8 @@ export function checkExportTo(
     const key = entry === '.' ? of.namespace : entry
     if (seen.has(key)) at.error(key === entry ? `"${entry}" is given twice` : `"." is "${key}", which is given already`)
     else if (entry === '~' && !of.serviceEntry) at.error('"~" (nobody) is for ServiceEntries alone')
-    else if (!['*', '.', '~'].includes(entry) && !isLabel(entry)) at.error(`"${entry}" is neither ".", "*" nor a namespace`)
+    else if (!['*', '.', '~'].includes(entry) && !isLabel(entry))
+      at.error(`"${entry}" is neither ".", "*" nor a namespace`)
     seen.add(key)
   })
   if (seen.size > 1 || (exportTo?.length ?? 0) > 1) {

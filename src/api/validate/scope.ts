@@ -12,16 +12,18 @@ export interface Verdict extends Finding {
 export class Scope {
   readonly path: Path
   readonly #verdicts: Verdict[]
+  readonly #strict: boolean
 
   /** `verdicts` takes up everything that is said here and below. */
-  constructor(verdicts: Verdict[], path: Path = []) {
+  constructor(verdicts: Verdict[], strict: boolean, path: Path = []) {
     this.#verdicts = verdicts
+    this.#strict = strict
     this.path = path
   }
 
   /** A place further down. */
   at(...parts: (string | number)[]): Scope {
-    return new Scope(this.#verdicts, [...this.path, ...parts])
+    return new Scope(this.#verdicts, this.#strict, [...this.path, ...parts])
   }
 
   /** What the API server or Istio's webhook rejects. */
@@ -32,6 +34,11 @@ export class Scope {
   /** What they accept with a warning, or what surely is not meant. */
   warn(message: string): void {
     this.#say('warning', message, false)
+  }
+
+  /** What they reject, but has one obvious meaning, which it takes here: an error only if strict. */
+  loose(message: string): void {
+    this.#say(this.#strict ? 'error' : 'warning', message, false)
   }
 
   /** An error about a field as such: its place is the key. */
@@ -51,7 +58,11 @@ export class Scope {
 }
 
 /** Calls `check` for each entry of a list, with its place. */
-export function each<T>(scope: Scope, items: readonly T[] | undefined, check: (scope: Scope, item: T, index: number) => void): void {
+export function each<T>(
+  scope: Scope,
+  items: readonly T[] | undefined,
+  check: (scope: Scope, item: T, index: number) => void,
+): void {
   items?.forEach((item, i) => {
     check(scope.at(i), item, i)
   })

@@ -78,7 +78,9 @@ function covers(a: Prefixed, b: Prefixed): boolean {
   const method = (request: HTTPMatchRequest) => plain(request.method) || 'exact GET'
   if (!method(a.request).startsWith(method(b.request))) return false
   if (!plain(a.request.authority).startsWith(plain(b.request.authority))) return false
-  return (['headers', 'queryParams', 'withoutHeaders'] as const).every((field) => coversAll(a.request[field], b.request[field]))
+  return (['headers', 'queryParams', 'withoutHeaders'] as const).every((field) =>
+    coversAll(a.request[field], b.request[field]),
+  )
 }
 
 function coversAll(a: Record<string, StringMatch> = {}, b: Record<string, StringMatch> = {}): boolean {

@@ -18,7 +18,8 @@ export function checkDuration(scope: Scope, text: string | undefined, { zero = f
 
 /** An integer percentage. */
 export function checkPercent(scope: Scope, value: number | undefined): void {
-  if (value !== undefined && (value < 0 || value > 100)) scope.error(`a percentage is a number from 0 to 100, not ${value}`)
+  if (value !== undefined && (value < 0 || value > 100))
+    scope.error(`a percentage is a number from 0 to 100, not ${value}`)
 }
 
 /** An integer that must not be negative. */
@@ -45,13 +46,14 @@ const PSEUDO = [':method', ':scheme', ':authority', ':path', ':status']
 
 /** The part of a claim after `@request.auth.claims`, if a header name is of that form (pkg/jwt). */
 export function isClaimName(name: string): boolean {
-  return /^@request\.auth\.claims(?:\.[^[\]]+|(?:\[[^[\]]+\])+)$/i.test(name)
+  return /^@request\.auth\.claims(?:\..+|\[.+\])$/i.test(name)
 }
 
 /** The name of a header to match on. */
 export function checkMatchedHeader(scope: Scope, name: string): void {
   if (name === '') scope.errorAtKey('a header name must not be empty')
-  else if (!isClaimName(name) && !PSEUDO.includes(name) && !TOKEN.test(name)) scope.errorAtKey(`"${name}" is no header name`)
+  else if (!isClaimName(name) && !PSEUDO.includes(name) && !TOKEN.test(name))
+    scope.errorAtKey(`"${name}" is no header name`)
 }
 
 /** The name of a header in a CORS policy; `*` stands for all. */
@@ -73,14 +75,20 @@ const CIPHERS =
 export function checkCiphers(scope: Scope, suites: readonly string[] | undefined): void {
   const seen = new Set<string>()
   each(scope, suites, (at, suite) => {
-    if (/^[a-zA-Z0-9]/.test(suite) && suite !== 'ALL' && !CIPHERS.includes(suite)) at.warn(`"${suite}" is no known cipher suite, and is ignored`)
+    if (/^[a-zA-Z0-9]/.test(suite) && suite !== 'ALL' && !CIPHERS.includes(suite))
+      at.warn(`"${suite}" is no known cipher suite, and is ignored`)
     else if (seen.has(suite)) at.warn(`"${suite}" is given twice`)
     seen.add(suite)
   })
 }
 
 /** What a policy may be attached to. */
-const TARGETS = ['core/Service', 'networking.istio.io/ServiceEntry', 'gateway.networking.k8s.io/Gateway', 'gateway.networking.k8s.io/GatewayClass']
+const TARGETS = [
+  'core/Service',
+  'networking.istio.io/ServiceEntry',
+  'gateway.networking.k8s.io/Gateway',
+  'gateway.networking.k8s.io/GatewayClass',
+]
 
 /** Selector, targetRef and targetRefs of a policy: one of them at most, and each well-formed. */
 export function checkTargets(
@@ -92,7 +100,8 @@ export function checkTargets(
   },
 ): void {
   const given = [spec.selector, spec.targetRef, spec.targetRefs?.length ? spec.targetRefs : undefined]
-  if (given.filter((one) => one !== undefined).length > 1) scope.error('only one of selector, targetRef and targetRefs may be set')
+  if (given.filter((one) => one !== undefined).length > 1)
+    scope.error('only one of selector, targetRef and targetRefs may be set')
   if (spec.targetRef) checkTarget(scope.at('targetRef'), spec.targetRef)
   each(scope.at('targetRefs'), spec.targetRefs, checkTarget)
 }
@@ -117,8 +126,8 @@ export function checkGatewayNames(scope: Scope, names: readonly string[] | undef
       return
     }
     const [namespace, gateway] = [name.slice(0, slash), name.slice(slash + 1)]
-    if (!isLabel(namespace) && namespace !== '.') at.error(`"${namespace}" is no namespace`)
+    if (namespace === '.') at.loose('"." is no namespace to Istio here: taken as the own namespace; write its name')
+    else if (!isLabel(namespace)) at.error(`"${namespace}" is no namespace`)
     if (!isLabel(gateway)) at.error(`"${gateway}" is no name of a gateway`)
   })
 }
-

@@ -13,7 +13,8 @@ export function checkVirtualService(scope: Scope, spec: VirtualService, namespac
   const delegated = hosts.length === 0
   if (delegated) {
     for (const field of ['gateways', 'tls', 'tcp'] as const) {
-      if (spec[field]?.length) scope.at(field).errorAtKey('a VirtualService without hosts is a delegate, and has http routes alone')
+      if (spec[field]?.length)
+        scope.at(field).errorAtKey('a VirtualService without hosts is a delegate, and has http routes alone')
     }
   }
   checkGatewayNames(scope.at('gateways'), gateways)
@@ -72,7 +73,10 @@ function overlap(a: string, b: string): boolean {
 
 /** Whether every name of `host` is one of `of` (host.Name.SubsetOf). */
 function isWithin(host: string, of: string): boolean {
-  if (of.startsWith('*')) return host.startsWith('*') ? host.length >= of.length && host.slice(1).endsWith(of.slice(1)) : host.endsWith(of.slice(1))
+  if (of.startsWith('*'))
+    return host.startsWith('*')
+      ? host.length >= of.length && host.slice(1).endsWith(of.slice(1))
+      : host.endsWith(of.slice(1))
   return host === of
 }
 

@@ -26,6 +26,8 @@ export class HeaderMap {
   lines = 0
   /** Union of the `bit`s of all names; bits of removed lines may stay. */
   bits = 0
+  /** Two lines the parser entered share a bit: perhaps a name came twice. */
+  repeated = false
 
   constructor(capacity = 512) {
     this.buf = Buffer.allocUnsafeSlow(capacity)
@@ -113,6 +115,7 @@ export class HeaderMap {
     this.used = 0
     this.lines = 0
     this.bits = 0
+    this.repeated = false
   }
 
   /** Index of the first line of that name at or after `from`; -1 if there is none. */
@@ -126,6 +129,10 @@ export class HeaderMap {
     return -1
   }
 
+  hashAt(i: number): number {
+    return this.index[i * stride]!
+  }
+
   nameAt(i: number): string {
     const at = this.index[i * stride + 1]!
     return latin1(this.buf, at, at + this.index[i * stride + 2]!)
@@ -134,6 +141,14 @@ export class HeaderMap {
   valueAt(i: number): string {
     const at = this.index[i * stride + 1]! + this.index[i * stride + 2]! + 2
     return latin1(this.buf, at, at + this.index[i * stride + 3]!)
+  }
+
+  /** Whether the value is this text, without making a string of it. */
+  valueIs(i: number, text: string): boolean {
+    if (this.index[i * stride + 3] !== text.length) return false
+    const at = this.index[i * stride + 1]! + this.index[i * stride + 2]! + 2
+    for (let k = 0; k < text.length; k++) if (this.buf[at + k] !== text.charCodeAt(k)) return false
+    return true
   }
 
   removeAt(i: number): void {
@@ -149,7 +164,9 @@ export class HeaderMap {
     this.index[k + 1] = at
     this.index[k + 2] = nameLength
     this.index[k + 3] = valueLength
-    this.bits |= 1 << (hash & 31)
+    const bit = 1 << (hash & 31)
+    if ((this.bits & bit) !== 0) this.repeated = true
+    this.bits |= bit
   }
 
   /** Bytes all lines take on the wire. */

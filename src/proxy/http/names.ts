@@ -11,6 +11,7 @@ export const H = {
   expect: headerName('expect'),
   grpcMessage: headerName('grpc-message'),
   grpcStatus: headerName('grpc-status'),
+  grpcTimeout: headerName('grpc-timeout'),
   http2Settings: headerName('http2-settings'),
   keepAlive: headerName('keep-alive'),
   location: headerName('location'),

@@ -1,9 +1,8 @@
-import type net from 'node:net'
 import type { Timer } from '../../runtime.ts'
-import { type Peeking, peek, type SocketTransport, serverTls } from '../net/transport.ts'
+import { type SocketTransport, serverTls } from '../net/transport.ts'
 import type { StreamInfo } from '../stream-info.ts'
 import { connectionStreamInfo } from '../tcp/stream-info.ts'
-import type { Transport } from './connection.ts'
+import type { Transport, TransportHandler } from './connection.ts'
 import type { FilterChain } from './filter-chain.ts'
 import type { Incoming } from './incoming.ts'
 import type { Listener } from './listener.ts'
@@ -11,48 +10,41 @@ import type { Listener } from './listener.ts'
 /**
  * The way of one connection from `accept` to its filter chain: listener filters in order, hand-off to the listener
  * of the original destination, the choice of the chain, TLS (source/common/listener_manager/active_tcp_socket.cc).
- * A listener without filters that read goes through all of it in one turn, without looking at a byte.
+ * A listener without filters that read goes through all of it in one turn, without looking at a byte. What filters
+ * have read goes back to the transport, so that it comes first to whoever takes the connection.
  */
-export class AcceptedConnection {
+export class AcceptedConnection implements TransportHandler {
   private readonly listener: Listener
-  private readonly socket: net.Socket
   private readonly transport: SocketTransport
   private readonly incoming: Incoming
   private readonly handOff: boolean
   private next = 0
-  private peeking: Peeking | undefined
+  private seen: Buffer | undefined
+  private inspecting = false
   private timer: Timer | undefined
-  private preActive = false
 
-  /** `transport` reads and writes `socket`. `handOff`: whether another listener may get the connection. */
-  constructor(
-    listener: Listener,
-    socket: net.Socket,
-    transport: SocketTransport,
-    incoming: Incoming,
-    handOff: boolean,
-  ) {
+  /** `handOff`: whether another listener may get the connection. */
+  constructor(listener: Listener, transport: SocketTransport, incoming: Incoming, handOff: boolean) {
     this.listener = listener
-    this.socket = socket
     this.transport = transport
     this.incoming = incoming
     this.handOff = handOff
   }
 
-  start(): void {
-    this.runFilters()
-  }
-
-  /** Goes on with the next filter that has not answered yet. */
-  private runFilters(): void {
+  /** Runs filters up to the one that wants to see more. */
+  run(): void {
     const { filters } = this.listener
     while (this.next < filters.length) {
       const filter = filters[this.next]!
       if (!filter.disabled(this.incoming)) {
-        const step = filter.onAccept(this.incoming)
-        if (step !== 'done') {
-          if (step === 'more') this.inspect()
-          else this.drop()
+        let step = filter.onAccept(this.incoming)
+        if (step === 'more' && this.seen !== undefined) step = this.show()
+        if (step === 'more') {
+          this.inspect()
+          return
+        }
+        if (step === 'close') {
+          this.drop()
           return
         }
       }
@@ -62,49 +54,52 @@ export class AcceptedConnection {
     this.dispatch()
   }
 
+  /** Shows the present filter all that is not consumed. */
+  private show(): 'more' | 'done' | 'close' {
+    const rest = this.seen!.subarray(this.incoming.consumed)
+    if (rest.length === 0) return 'more'
+    return this.listener.filters[this.next]!.onData(this.incoming, rest)
+  }
+
   private inspect(): void {
+    if (this.inspecting) return
     const { listener } = this
-    if (!this.preActive) {
-      this.preActive = true
-      listener.stats.preCxActive.inc()
-      if (listener.filtersTimeout > 0) {
-        this.timer = listener.deps.context.runtime.after(listener.filtersTimeout, () => this.onTimeout())
-      }
+    this.inspecting = true
+    listener.stats.preCxActive.inc()
+    if (listener.filtersTimeout > 0) {
+      this.timer = listener.deps.context.runtime.after(listener.filtersTimeout, () => this.onTimeout())
     }
-    // A filter that is done may be followed by one that wants the same bytes: each gets its own peek.
-    let done = false
-    this.peeking = peek(
-      this.transport,
-      (bytes) => {
-        const { incoming } = this
-        const rest = incoming.consumed > 0 ? bytes.subarray(incoming.consumed) : bytes
-        if (rest.length === 0) return false
-        const step = listener.filters[this.next]!.onData(incoming, rest)
-        if (step === 'more') return false
-        done = true
-        this.peeking = undefined
-        if (step === 'close') this.drop()
-        else {
-          this.next++
-          queueMicrotask(() => this.runFilters())
-        }
-        return true
-      },
-      (error) => {
-        if (done) return
-        const { stats } = listener
-        ;(error === undefined ? stats.filterRemoteClose : stats.filterError).inc()
-        this.drop()
-      },
-    )
+    this.transport.handler = this
+  }
+
+  onData(chunk: Buffer): void {
+    this.seen = this.seen === undefined ? Buffer.from(chunk) : Buffer.concat([this.seen, chunk])
+    const step = this.show()
+    if (step === 'close') {
+      this.drop()
+    } else if (step === 'done') {
+      this.next++
+      this.run()
+    }
+  }
+
+  onEnd(): void {
+    this.listener.stats.filterRemoteClose.inc()
+    this.drop()
+  }
+
+  onDrain(): void {}
+
+  onClose(error: string | undefined): void {
+    if (!this.inspecting) return
+    const { stats } = this.listener
+    ;(error === undefined ? stats.filterRemoteClose : stats.filterError).inc()
+    this.drop()
   }
 
   private onTimeout(): void {
-    const { listener } = this
-    listener.stats.preCxTimeout.inc()
-    this.peeking?.cancel()
-    this.peeking = undefined
-    if (!listener.continueOnTimeout) {
+    this.listener.stats.preCxTimeout.inc()
+    if (!this.listener.continueOnTimeout) {
       this.drop()
       return
     }
@@ -112,12 +107,15 @@ export class AcceptedConnection {
     this.dispatch()
   }
 
+  /** Inspection is over: the bytes go back, less what a filter has taken out of them. */
   private leaveFilters(): void {
+    if (!this.inspecting) return
+    this.inspecting = false
     this.timer?.cancel()
-    this.timer = undefined
-    if (!this.preActive) return
-    this.preActive = false
     this.listener.stats.preCxActive.dec()
+    this.transport.rewind()
+    const rest = this.seen?.subarray(this.incoming.consumed)
+    if (rest !== undefined && rest.length > 0) this.transport.unread(rest)
   }
 
   /** Ends a connection that reached no chain. */
@@ -132,7 +130,7 @@ export class AcceptedConnection {
     if (this.handOff && incoming.localRestored) {
       const owner = listener.deps.byDestination(incoming.local)
       if (owner && owner !== listener) {
-        owner.admit(this.socket, transport, incoming.handedOver(), false)
+        owner.admit(transport, incoming.handedOver(), false)
         return
       }
     }
@@ -142,16 +140,16 @@ export class AcceptedConnection {
     info.remote = incoming.remote
     info.sni = incoming.sni
     const chain = listener.matcher.find(incoming)
-    if (!chain) {
-      listener.stats.noFilterChainMatch.inc()
-      const record = this.record()
-      record.flags.push('NR')
-      record.responseCodeDetails = 'filter_chain_not_found'
-      transport.destroy(true)
-      this.log(record)
+    if (chain) {
+      this.enter(chain)
       return
     }
-    this.enter(chain)
+    listener.stats.noFilterChainMatch.inc()
+    const record = this.record()
+    record.flags.push('NR')
+    record.responseCodeDetails = 'filter_chain_not_found'
+    transport.destroy(true)
+    this.log(record)
   }
 
   private enter(chain: FilterChain): void {
@@ -166,7 +164,7 @@ export class AcceptedConnection {
     const record = listener.loggers.length > 0 ? this.record() : undefined
     let current: Transport = transport
     chain.connections.add(current)
-    this.socket.once('close', () => {
+    transport.socket.once('close', () => {
       chain.connections.delete(current)
       stats.cxDestroy.inc()
       stats.cxActive.dec()
@@ -174,47 +172,45 @@ export class AcceptedConnection {
       stats.cxLength.record(runtime.now() - started)
       if (record) this.log(record)
     })
-    if (!chain.handler) {
-      transport.destroy()
-      return
+    if (!chain.handler) transport.destroy()
+    else if (!chain.tls) chain.handler.onConnection(transport)
+    else {
+      this.handshake(chain, (secure) => {
+        chain.connections.delete(current)
+        current = secure
+        chain.connections.add(current)
+        chain.handler!.onConnection(secure)
+      })
     }
-    if (!chain.tls) {
-      chain.handler.onConnection(transport)
-      return
-    }
-    this.handshake(chain, (secure) => {
-      chain.connections.delete(current)
-      current = secure
-      chain.connections.add(current)
-    })
   }
 
-  private handshake(chain: FilterChain, replace: (secure: Transport) => void): void {
+  private handshake(chain: FilterChain, secured: (secure: Transport) => void): void {
     const { transport, listener } = this
-    const { stats, context } = chain.tls!.forConnection()
-    if (!context) {
+    const tls = chain.tls!
+    const options = tls.options()
+    if (!options) {
       transport.info.transportFailure = 'TLS error: Secret is not supplied by SDS'
+      tls.stats.missingSecret()
       transport.destroy()
       return
     }
     let timer: Timer | undefined
-    const attempt = serverTls(transport, context, {
-      onSecure: (secure) => {
+    const attempt = serverTls(transport, options, {
+      onSecure(secure) {
         timer?.cancel()
-        stats.onSecure(secure.info)
-        replace(secure)
-        chain.handler!.onConnection(secure)
+        tls.stats.onSecure(secure.info.tls)
+        secured(secure)
       },
-      onFailed: (details) => {
+      onFailed(details) {
         timer?.cancel()
-        stats.onFailed(details)
+        tls.stats.onFailed(details)
       },
     })
     if (chain.transportSocketConnectTimeout > 0) {
       timer = listener.deps.context.runtime.after(chain.transportSocketConnectTimeout, () => {
         listener.stats.transportSocketConnectTimeout.inc()
         attempt.cancel()
-        transport.destroy()
+        transport.socket.destroy()
       })
     }
   }

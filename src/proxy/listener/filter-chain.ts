@@ -1,11 +1,11 @@
-import { equals } from '@bufbuild/protobuf'
 import type { FilterChain as FilterChainProto } from '#gen/envoy/config/listener/v3/listener_components_pb.js'
-import { schemaOf } from '../../xds/messages.ts'
+import type { Runtime, Timer } from '../../runtime.ts'
+import { sameMessage } from '../../xds/same-message.ts'
 import type { ConnectionHandler, ListenerContext, ProxyContext } from '../context.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import type { Transport } from './connection.ts'
-import { DownstreamTls, readDownstreamTls } from './downstream-tls.ts'
-import { buildNetworkFilters } from './network-filters.ts'
+import { DownstreamTls } from './downstream-tls.ts'
+import { buildNetworkFilters, initialFetchTimeout } from './network-filters.ts'
 import { openAny } from './typed-filter.ts'
 
 const RAW_BUFFER = 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'
@@ -33,6 +33,9 @@ export class FilterChain {
   readonly transportSocketConnectTimeout: number
   readonly connections = new Set<Transport>()
   private users = 0
+  private missing = 0
+  private readonly waiting: (() => void)[] = []
+  private timer: Timer | undefined
 
   /** Throws when the config cannot be used. */
   constructor(proto: FilterChainProto, deps: FilterChainDeps) {
@@ -48,6 +51,7 @@ export class FilterChain {
       this.handler?.close()
       throw error
     }
+    this.watch(deps.context.runtime)
   }
 
   private buildTransportSocket(deps: FilterChainDeps): DownstreamTls | undefined {
@@ -62,29 +66,48 @@ export class FilterChain {
     if (typeName !== TLS) {
       throw new Error(`Didn't find a registered implementation for '${socket.name}' with type URL: '${typeName}'`)
     }
-    return new DownstreamTls(readDownstreamTls(message), deps)
+    return new DownstreamTls(message, deps)
   }
 
   /** True when a new config asks for exactly this chain. */
   sameAs(proto: FilterChainProto): boolean {
-    return proto === this.proto || equals(schemaOf(proto.$typeName), proto, this.proto)
+    return sameMessage(proto, this.proto)
   }
 
-  /** Calls `ready` once, when routes and secrets are there. */
+  /** Routes and secrets are there, or were waited for long enough. */
+  get warm(): boolean {
+    return this.missing === 0
+  }
+
+  /** Calls `ready` once, when the chain is warm. */
   whenWarm(ready: () => void): void {
-    let waiting = 1
-    const one = () => {
-      if (--waiting === 0) ready()
+    if (this.warm) ready()
+    else this.waiting.push(ready)
+  }
+
+  private watch(runtime: Runtime): void {
+    const parts = [this.handler, this.tls].filter((part) => part !== undefined)
+    this.missing = parts.length
+    for (const part of parts) {
+      part.whenWarm(() => {
+        this.missing--
+        this.settle()
+      })
     }
-    if (this.handler) {
-      waiting++
-      this.handler.whenWarm(one)
-    }
-    if (this.tls) {
-      waiting++
-      this.tls.whenWarm(one)
-    }
-    one()
+    if (this.warm) return
+    const limit = initialFetchTimeout(this.proto)
+    if (limit === 0) return
+    this.timer = runtime.after(limit, () => {
+      this.missing = 0
+      this.settle()
+    })
+  }
+
+  private settle(): void {
+    if (this.missing > 0) return
+    this.missing = 0
+    this.timer?.cancel()
+    for (const ready of this.waiting.splice(0)) ready()
   }
 
   use(): void {
@@ -101,6 +124,7 @@ export class FilterChain {
 
   /** Ends what is left of its connections, and its subscriptions. */
   destroy(): void {
+    this.timer?.cancel()
     for (const transport of [...this.connections]) transport.destroy()
     this.handler?.close()
     this.tls?.close()

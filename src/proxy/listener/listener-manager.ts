@@ -50,7 +50,10 @@ export class ListenerManager {
   /** Active listeners by address, for hand-off. */
   private byAddress = new Map<string, Listener>()
   private readonly draining = new Map<FilterChain, Timer>()
-  private readonly stats: Record<'added' | 'modified' | 'removed' | 'inPlace' | 'created' | 'failed' | 'stopped', Counter>
+  private readonly stats: Record<
+    'added' | 'modified' | 'removed' | 'inPlace' | 'created' | 'failed' | 'stopped',
+    Counter
+  >
   private readonly gauges: Record<'active' | 'warming' | 'draining', Gauge>
   private started = false
   private stoppedDirections: 'none' | 'inbound' | 'all' = 'none'
@@ -166,7 +169,7 @@ export class ListenerManager {
   async start(): Promise<void> {
     this.started = true
     this.deps.context.stats.gauge('listener_manager.workers_started').set(1)
-    const ready = [...this.byName.values()].filter((m) => m.warming && this.isWarm(m.warming.listener))
+    const ready = [...this.byName.values()].filter((m) => m.warming?.listener.warm)
     const results = await Promise.allSettled(ready.map((managed) => this.activate(managed, true)))
     const failed = results.find((r) => r.status === 'rejected')
     if (failed) throw failed.reason
@@ -180,15 +183,11 @@ export class ListenerManager {
 
   private settle(): void {
     for (const managed of this.byName.values()) {
-      if (!managed.active && managed.warming && !this.isWarm(managed.warming.listener)) return
+      if (!managed.active && managed.warming && !managed.warming.listener.warm) return
     }
     const done = [...this.waiting]
     this.waiting.clear()
     for (const fn of done) fn()
-  }
-
-  private isWarm(listener: Listener): boolean {
-    return listener.warm
   }
 
   /** The warm generation takes over the sockets; connections of the old one stay with it until they have drained. */
@@ -216,7 +215,7 @@ export class ListenerManager {
     const old = managed.active
     managed.warming = undefined
     managed.active = generation
-    if (old) this.stats.inPlace.inc()
+    if (listener.inPlace) this.stats.inPlace.inc()
     this.stats.created.inc()
     this.index()
     this.retire(old)

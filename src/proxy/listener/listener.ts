@@ -1,7 +1,6 @@
 import type net from 'node:net'
-import { equals } from '@bufbuild/protobuf'
 import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
-import { schemaOf } from '../../xds/messages.ts'
+import { sameMessage } from '../../xds/same-message.ts'
 import type { ListenerContext, ProxyContext } from '../context.ts'
 import { acceptTransport, type SocketTransport } from '../net/transport.ts'
 import type { AccessLogger } from '../observe/formatter.ts'
@@ -48,6 +47,8 @@ export class Listener {
   readonly continueOnTimeout: boolean
   readonly handOff: boolean
   readonly deps: ListenerDeps
+  /** The update of another generation that leaves its sockets and unchanged chains as they are. */
+  readonly inPlace: boolean
   private readonly bufferLimit: number
   private released = false
 
@@ -77,6 +78,7 @@ export class Listener {
       direction: this.direction,
       perConnectionBufferLimit: this.bufferLimit,
     }
+    this.inPlace = previous?.sameSurroundings(this) ?? false
     const built = this.buildChains(listenerContext, previous)
     this.chains = built.chains
     this.matcher = built.matcher
@@ -89,7 +91,7 @@ export class Listener {
     if (proto.filterChains.length === 0 && !proto.defaultFilterChain) {
       throw new Error(`error adding listener '${addresses}': no filter chains specified`)
     }
-    const kept = previous?.sameSurroundings(this) ? previous.chains : []
+    const kept = this.inPlace && previous ? previous.chains : []
     const chainDeps = { context: deps.context, secrets: deps.secrets, listener }
     const made: FilterChain[] = []
     const build = (chain: ListenerProto['filterChains'][number]): FilterChain => {
@@ -126,10 +128,15 @@ export class Listener {
 
   /** True when a config is the one of this generation. */
   sameAs(proto: ListenerProto): boolean {
-    return proto === this.proto || equals(schemaOf(proto.$typeName), proto, this.proto)
+    return sameMessage(proto, this.proto)
   }
 
-  /** Calls `ready` once, when every chain has its routes and secrets. */
+  /** Every chain has its routes and secrets, or has waited long enough for them. */
+  get warm(): boolean {
+    return this.chains.every((chain) => chain.warm)
+  }
+
+  /** Calls `ready` once, when the listener is warm. */
   whenWarm(ready: () => void): void {
     let waiting = this.chains.length
     for (const chain of this.chains) {
@@ -141,15 +148,15 @@ export class Listener {
 
   /** Takes a connection from a socket of this listener, or from a capture socket (`originalDestination`). */
   accept(socket: net.Socket, originalDestination?: Address): void {
-    const { book } = this.deps.context
-    const transport = acceptTransport(socket, { book, bufferLimit: this.bufferLimit })
+    const { runtime, book } = this.deps.context
+    const transport = acceptTransport(socket, { runtime, book, bufferLimit: this.bufferLimit })
     const { local, remote } = transport.info
-    this.admit(socket, transport, new Incoming(local, remote, originalDestination), this.handOff)
+    this.admit(transport, new Incoming(local, remote, originalDestination), this.handOff)
   }
 
   /** Runs the listener filters, then hands the connection to its chain. */
-  admit(socket: net.Socket, transport: SocketTransport, incoming: Incoming, handOff: boolean): void {
-    new AcceptedConnection(this, socket, transport, incoming, handOff).start()
+  admit(transport: SocketTransport, incoming: Incoming, handOff: boolean): void {
+    new AcceptedConnection(this, transport, incoming, handOff).run()
   }
 
   /** Number of connections that came past the listener filters. */

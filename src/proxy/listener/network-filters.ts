@@ -1,15 +1,17 @@
 import type { Message } from '@bufbuild/protobuf'
-import type { Filter } from '#gen/envoy/config/listener/v3/listener_components_pb.js'
+import type { Filter, FilterChain } from '#gen/envoy/config/listener/v3/listener_components_pb.js'
+import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
 import { httpConnectionManager } from '../http/connection-manager.ts'
 import { tcpProxy } from '../tcp/tcp-proxy.ts'
 import { openTypedConfig } from './typed-filter.ts'
 
 const NETWORK = 'envoy.extensions.filters.network.'
+const HCM = `${NETWORK}http_connection_manager.v3.HttpConnectionManager`
 
 /** Filters that end a chain: they take the connection. */
 const terminal: Readonly<Record<string, TerminalFilterFactory>> = {
-  [`${NETWORK}http_connection_manager.v3.HttpConnectionManager`]: httpConnectionManager,
+  [HCM]: httpConnectionManager,
   [`${NETWORK}tcp_proxy.v3.TcpProxy`]: tcpProxy,
 }
 
@@ -61,4 +63,19 @@ function noteAccepted(name: string, typeName: string, _config: Message, context:
 function registeredName(typeName: string): string {
   const found = /^envoy\.extensions\.(filters\.network\.\w+)\.v3\./.exec(typeName)
   return found ? `envoy.${found[1]}` : (accepted[typeName] ?? typeName)
+}
+
+/** ms that Envoy waits for the first routes of a config source that says nothing (source/common/config/utility.cc). */
+const INITIAL_FETCH_TIMEOUT_MS = 15_000
+
+/** How long a chain may wait for its routes and secrets, ms; 0: for ever. The route source's word counts. */
+export function initialFetchTimeout(chain: FilterChain): number {
+  for (const filter of chain.filters) {
+    const { typeName, message } = openTypedConfig(filter)
+    if (typeName !== HCM) continue
+    const { routeSpecifier } = message as HttpConnectionManager
+    const limit = routeSpecifier.case === 'rds' ? routeSpecifier.value.configSource?.initialFetchTimeout : undefined
+    if (limit) return Number(limit.seconds) * 1000 + limit.nanos / 1e6
+  }
+  return INITIAL_FETCH_TIMEOUT_MS
 }

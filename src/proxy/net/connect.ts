@@ -1,7 +1,13 @@
+import net from 'node:net'
+import tls from 'node:tls'
 import type { Runtime } from '../../runtime.ts'
 import type { Address, AddressBook, Transport } from '../listener/connection.ts'
-import type { TransportVariant } from './socket-transport.ts'
-import type { ClientTlsOptions } from './tls.ts'
+import { ConnectionFacts, localAddress } from './facts.ts'
+import { SocketTransport, type TransportVariant } from './socket-transport.ts'
+import { type ClientTlsOptions, checkPeer } from './tls.ts'
+import { tlsErrorOf } from './tls-errors.ts'
+import { TlsFacts } from './tls-facts.ts'
+import { enterTurn, leaveTurn } from './turn.ts'
 
 /** Where to connect: a logical address (dialled through the book) or a unix-domain path. */
 export interface ConnectTarget {
@@ -37,7 +43,157 @@ export interface ConnectAttempt {
 }
 
 /** Opens a connection. */
-export function connectTransport(target: ConnectTarget, options: ConnectOptions, watcher: ConnectWatcher): ConnectAttempt {
-  void target, options, watcher
-  throw new Error('being written')
+export function connectTransport(
+  target: ConnectTarget,
+  options: ConnectOptions,
+  watcher: ConnectWatcher,
+): ConnectAttempt {
+  const attempt = new Attempt(target, options, watcher)
+  attempt.begin()
+  return attempt
+}
+
+class Attempt implements ConnectAttempt {
+  private over = false
+  private readonly socket: net.Socket
+  private readonly startedAt: number
+  private readonly target: ConnectTarget
+  private readonly options: ConnectOptions
+  private readonly watcher: ConnectWatcher
+
+  constructor(target: ConnectTarget, options: ConnectOptions, watcher: ConnectWatcher) {
+    this.target = target
+    this.options = options
+    this.watcher = watcher
+    this.startedAt = options.runtime.now()
+    this.socket = options.tls === undefined ? net.connect(this.dial()) : this.dialTls(options.tls)
+  }
+
+  begin(): void {
+    const { socket, options } = this
+    socket.on('error', this.onError)
+    socket.on('close', this.onClose)
+    if (options.tls === undefined) {
+      socket.pause()
+      socket.on('connect', this.onConnect)
+      return
+    }
+    socket.on('secureConnect', this.onSecure)
+    const keep = options.tls.onSession
+    if (keep !== undefined) socket.on('session', keep)
+  }
+
+  cancel(): void {
+    if (this.over) return
+    this.over = true
+    this.socket.off('close', this.onClose)
+    this.socket.destroy()
+  }
+
+  private dial(): net.NetConnectOpts {
+    const { target, options } = this
+    if (target.pipe !== undefined) return { path: target.pipe, allowHalfOpen: true }
+    const { host, port, localAddress } = options.book.dial(target.address, target.bind)
+    return {
+      host,
+      port,
+      ...(localAddress === undefined ? {} : { localAddress }),
+      ...(options.keepAlive === undefined
+        ? {}
+        : { keepAlive: true, keepAliveInitialDelay: options.keepAlive.initialDelayMs }),
+      noDelay: true,
+      allowHalfOpen: true,
+    }
+  }
+
+  private dialTls(options: ClientTlsOptions): tls.TLSSocket {
+    return tls.connect({
+      ...this.dial(),
+      secureContext: options.context,
+      // Names are checked by the caller's matchers, chains by `checkPeer`, so that failures have Envoy's words.
+      rejectUnauthorized: false,
+      checkServerIdentity: () => undefined,
+      ...(options.sni === '' ? {} : { servername: options.sni }),
+      ...(options.alpn.length === 0 ? {} : { ALPNProtocols: [...options.alpn] }),
+      ...(options.session === undefined ? {} : { session: options.session }),
+    })
+  }
+
+  private readonly onConnect = (): void => this.succeed(undefined)
+
+  private readonly onSecure = (): void => {
+    if (this.over) return
+    const tlsOptions = this.options.tls!
+    const socket = this.socket as tls.TLSSocket
+    const facts = new TlsFacts(socket, tlsOptions.sni)
+    const found = socket.authorizationError as Error | string | null | undefined
+    const chainError = found ? (typeof found === 'string' ? found : found.message) : undefined
+    const why = checkPeer(facts, tlsOptions, chainError)
+    if (why === undefined) this.succeed(facts)
+    else this.fail('TLS', why)
+  }
+
+  private succeed(tlsFacts: TlsFacts | undefined): void {
+    if (this.over) return
+    this.over = true
+    const { socket, options } = this
+    socket.off('connect', this.onConnect).off('secureConnect', this.onSecure)
+    socket.off('error', this.onError).off('close', this.onClose)
+    const info = new ConnectionFacts(this.target.address, localAddress(socket, options.book))
+    info.connectStart = this.startedAt
+    info.connected = options.runtime.now()
+    if (tlsFacts !== undefined) {
+      info.tls = tlsFacts
+      info.sni = tlsFacts.sni
+      info.handshakeComplete = info.connected
+    }
+    const transport = new SocketTransport(socket, info, options)
+    enterTurn()
+    try {
+      this.watcher.onConnected(transport)
+    } finally {
+      leaveTurn()
+    }
+  }
+
+  private readonly onError = (error: NodeJS.ErrnoException): void => {
+    const words = tlsErrorOf(error)
+    if (words !== undefined) this.fail('TLS', words)
+    else this.fail(error.code ?? 'ECONNRESET', connectErrorText(error))
+  }
+
+  private readonly onClose = (): void => this.fail('ECONNRESET', connectErrorText({ code: 'ECONNRESET' }))
+
+  private fail(code: string, details: string): void {
+    if (this.over) return
+    this.over = true
+    this.socket.destroy()
+    enterTurn()
+    try {
+      this.watcher.onFailed(code, details)
+    } finally {
+      leaveTurn()
+    }
+  }
+}
+
+/** Envoy's words (source/common/network/connection_impl.cc): `delayed connect error: Connection refused`. */
+function connectErrorText(error: { code?: string | undefined; errno?: number | undefined }): string {
+  const code = error.code ?? ''
+  const text = errnoTexts[code]
+  return `delayed connect error: ${text ?? code}`
+}
+
+/** strerror of what connecting can meet. */
+const errnoTexts: Readonly<Record<string, string>> = {
+  EACCES: 'Permission denied',
+  EADDRINUSE: 'Address already in use',
+  EADDRNOTAVAIL: 'Cannot assign requested address',
+  ECONNREFUSED: 'Connection refused',
+  ECONNRESET: 'Connection reset by peer',
+  EHOSTUNREACH: 'No route to host',
+  EMFILE: 'Too many open files',
+  ENETUNREACH: 'Network is unreachable',
+  ENOENT: 'No such file or directory',
+  ETIMEDOUT: 'Connection timed out',
 }

@@ -26,6 +26,7 @@ export function peek(
 class Peeker implements TransportHandler, Peeking {
   private seen: Buffer | undefined = undefined
   private done = false
+  private cancelled = false
   private readonly transport: SocketTransport
   private readonly onBytes: (bytes: Buffer) => boolean
   private readonly ended: (error: string | undefined) => void
@@ -43,8 +44,12 @@ class Peeker implements TransportHandler, Peeking {
   onData(chunk: Buffer): void {
     if (this.done) return
     this.seen = this.seen === undefined ? Buffer.from(chunk) : Buffer.concat([this.seen, chunk])
-    if (!this.onBytes(this.seen) || this.done) return
+    // Stopped before asking: whoever has seen enough may hand the transport on at once.
     this.stop()
+    if (this.onBytes(this.seen) || this.cancelled) return
+    this.done = false
+    this.transport.takeUnread()
+    this.transport.handler = this
   }
 
   onEnd(): void {
@@ -58,6 +63,7 @@ class Peeker implements TransportHandler, Peeking {
   }
 
   cancel(): void {
+    this.cancelled = true
     if (!this.done) this.stop()
   }
 

@@ -45,6 +45,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   private ended = false
   private detached = false
   private finished = false
+  private told = false
   private error: string | undefined = undefined
   private linger: Timer | undefined = undefined
 
@@ -56,6 +57,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
     this.output = new Output(socket, this.handle, options.bufferLimit ?? 1024 * 1024, this)
     socket.allowHalfOpen = true
     this.early = drain(socket)
+    socket.pause()
     if (this.handle !== undefined) this.readDirect(this.handle)
     else socket.on('data', this.receive).pause()
     socket.on('end', this.onSocketEnd)
@@ -100,7 +102,9 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   close(): void {
     if (this.closing) return
     this.closing = true
-    this.resume()
+    this.paused = false
+    this.early = undefined
+    this.startReading()
     this.linger = this.options.runtime.after(lingerMs, () => this.destroy())
     this.end()
     if (this.ended) this.destroyWhenWritten()
@@ -131,6 +135,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
 
   /** Gives bytes back: they come first when reading goes on. Only before a handler is set, or within `onData`. */
   unread(bytes: Buffer): void {
+    this.bytesRead -= bytes.length
     this.early = this.early === undefined ? Buffer.from(bytes) : Buffer.concat([bytes, this.early])
   }
 
@@ -139,6 +144,17 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
     this.sink = unset
     this.started = false
     this.stopReading()
+  }
+
+  /** Takes back what `unread` gave, as if it had been delivered. */
+  takeUnread(): void {
+    this.bytesRead += this.early?.length ?? 0
+    this.early = undefined
+  }
+
+  /** True once the socket is closed. */
+  get isClosed(): boolean {
+    return this.finished
   }
 
   /** Lets go of the socket, for TLS to take over. Returns bytes that were read but not consumed. */
@@ -153,14 +169,15 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   }
 
   runAtTurnEnd(): void {
-    if (!this.started || this.paused || this.detached || this.finished) return
+    if (!this.started || this.paused || this.detached || this.told) return
     const early = this.early
     if (early !== undefined) {
       this.early = undefined
       this.receive(early)
       if (this.early !== undefined || this.paused || !this.started) return
     }
-    if (this.ended) this.sink.onEnd()
+    if (this.finished) this.tellClosed()
+    else if (this.ended) this.inTurn(peerEnded)
     else this.startReading()
   }
 
@@ -183,6 +200,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
     const state = streamBinding!.streamBaseState
     const nread = streamBinding!.kReadBytesOrError
     const others = handle.onread
+    this.stopReading()
     handle.useUserBuffer(sharedReadBuffer)
     handle.onread = () => {
       const n = state[nread]!
@@ -225,7 +243,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   private readonly onSocketEnd = (): void => {
     this.ended = true
     if (this.closing) this.destroyWhenWritten()
-    else if (!this.paused) this.inTurn(peerEnded)
+    else if (this.started && !this.paused) this.inTurn(peerEnded)
   }
 
   private readonly onSocketError = (error: NodeJS.ErrnoException): void => {
@@ -241,6 +259,12 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
     this.linger?.cancel()
     this.output.close()
     this.info.detectedCloseType ??= 'Normal'
+    if (this.started) this.tellClosed()
+  }
+
+  private tellClosed(): void {
+    if (this.told) return
+    this.told = true
     this.inTurn(gone)
   }
 

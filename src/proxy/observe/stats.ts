@@ -1,12 +1,17 @@
+import type { TaggedName } from './tags.ts'
+
 /**
  * Counters, gauges and histograms as plain numbers in slots, resolved by name at config time; the hot
  * path only increments. Names are Envoy's, dots and all.
  */
 export class Counter {
   readonly name: string
+  /** Name and labels for Prometheus where they are not taken out of the name. */
+  readonly tagged: TaggedName | undefined
   value = 0
-  constructor(name: string) {
+  constructor(name: string, tagged?: TaggedName) {
     this.name = name
+    this.tagged = tagged
   }
   inc(): void {
     this.value++
@@ -19,9 +24,11 @@ export class Counter {
 /** A value that goes up and down. */
 export class Gauge {
   readonly name: string
+  readonly tagged: TaggedName | undefined
   value = 0
-  constructor(name: string) {
+  constructor(name: string, tagged?: TaggedName) {
     this.name = name
+    this.tagged = tagged
   }
   inc(): void {
     this.value++
@@ -42,14 +49,31 @@ export const DEFAULT_BUCKETS: readonly number[] = [
 /** A distribution: counts per bucket (the last one is +Inf), sum and count. */
 export class Histogram {
   readonly name: string
+  readonly tagged: TaggedName | undefined
   readonly buckets: Float64Array
   readonly bounds: readonly number[]
   count = 0
   sum = 0
-  constructor(name: string, bounds: readonly number[] = DEFAULT_BUCKETS) {
+  /** What `interval` counts from: the state at the flush before the last one, and at the last one. */
+  #before: Float64Array | undefined
+  #last: Float64Array | undefined
+  constructor(name: string, bounds: readonly number[] = DEFAULT_BUCKETS, tagged?: TaggedName) {
     this.name = name
     this.bounds = bounds
     this.buckets = new Float64Array(bounds.length + 1)
+    this.tagged = tagged
+  }
+
+  /** Counts per bucket between the last two flushes; undefined before the first. */
+  get interval(): Float64Array | undefined {
+    const before = this.#before
+    return this.#last?.map((n, i) => n - (before?.[i] ?? 0))
+  }
+
+  /** Ends an interval. */
+  flush(): void {
+    this.#before = this.#last
+    this.#last = this.buckets.slice()
   }
   record(value: number): void {
     let i = 0
@@ -66,28 +90,34 @@ export class StatsStore {
   readonly gauges = new Map<string, Gauge>()
   readonly histograms = new Map<string, Histogram>()
 
-  counter(name: string): Counter {
+  /** `tagged`: labels of a metric whose name does not hold them; `name` must tell it from its siblings all the same. */
+  counter(name: string, tagged?: TaggedName): Counter {
     let c = this.counters.get(name)
     if (!c) {
-      c = new Counter(name)
+      c = new Counter(name, tagged)
       this.counters.set(name, c)
     }
     return c
   }
-  gauge(name: string): Gauge {
+  gauge(name: string, tagged?: TaggedName): Gauge {
     let g = this.gauges.get(name)
     if (!g) {
-      g = new Gauge(name)
+      g = new Gauge(name, tagged)
       this.gauges.set(name, g)
     }
     return g
   }
-  histogram(name: string): Histogram {
+  histogram(name: string, tagged?: TaggedName): Histogram {
     let h = this.histograms.get(name)
     if (!h) {
-      h = new Histogram(name)
+      h = new Histogram(name, DEFAULT_BUCKETS, tagged)
       this.histograms.set(name, h)
     }
     return h
+  }
+
+  /** Ends an interval of all histograms; called each stats_flush_interval (5 s). */
+  flush(): void {
+    for (const histogram of this.histograms.values()) histogram.flush()
   }
 }

@@ -32,12 +32,24 @@ export interface BuiltContext {
 }
 
 const KNOWN = new Set([
-  'tlsParams', 'tlsCertificates', 'tlsCertificateSdsSecretConfigs', 'validationContext', 'validationContextSdsSecretConfig',
-  'combinedValidationContext', 'alpnProtocols',
+  'tlsParams',
+  'tlsCertificates',
+  'tlsCertificateSdsSecretConfigs',
+  'validationContext',
+  'validationContextSdsSecretConfig',
+  'combinedValidationContext',
+  'alpnProtocols',
 ])
 const KNOWN_VALIDATION = new Set([
-  'trustedCa', 'systemRootCerts', 'verifyCertificateSpki', 'verifyCertificateHash', 'matchTypedSubjectAltNames',
-  'matchSubjectAltNames', 'crl', 'trustChainVerification', 'maxVerifyDepth',
+  'trustedCa',
+  'systemRootCerts',
+  'verifyCertificateSpki',
+  'verifyCertificateHash',
+  'matchTypedSubjectAltNames',
+  'matchSubjectAltNames',
+  'crl',
+  'trustChainVerification',
+  'maxVerifyDepth',
 ])
 const ACCEPT_UNTRUSTED = 1
 const VERSIONS: readonly tls.SecureVersion[] = ['TLSv1.2', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3']

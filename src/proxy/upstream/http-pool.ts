@@ -1,40 +1,23 @@
-import type { Runtime, Timer } from '../../runtime.ts'
-import type { ClientConnection, ClientConnectionHandler, ClientStreamHandler, ResetReason } from '../http/codec.ts'
+import type { Timer } from '../../runtime.ts'
+import type { ClientStreamHandler, ResetReason } from '../http/codec.ts'
 import type { Pending, PoolCallbacks } from './cluster.ts'
-import type { ClusterStats } from './cluster-stats.ts'
-import type { HttpOptions } from './protocol-options.ts'
+import { PendingRequest } from './pending-request.ts'
+import {
+  type ConnectFailure,
+  type ConnectionFactory,
+  type ConnectionOwner,
+  ConnectionState,
+  PooledConnection,
+} from './pooled-connection.ts'
 import type { PriorityResources } from './resources.ts'
 import type { UpstreamHost } from './upstream-host.ts'
 
-/** What connecting reports, once, unless cancelled before. */
-export interface ConnectionOpened {
-  onOpen(connection: ClientConnection): void
-  /** `remote`: the peer refused or closed; else this side could not even try. */
-  onError(remote: boolean, details: string | undefined): void
-}
-
 /** What a pool needs of its cluster. */
-export interface PoolOwner {
-  readonly runtime: Runtime
-  readonly stats: ClusterStats
-  readonly http: HttpOptions
-  /** ms. */
-  readonly connectTimeout: number
+export interface PoolOwner extends ConnectionOwner {
   readonly maxConnectionsPerHost: number
   /** The pool has neither connections nor waiting requests. */
   onPoolEmpty(pool: HttpPool): void
 }
-
-/** Opens connections of one kind to one host: with its address, transport socket, SNI, ALPN and codec. */
-export interface ConnectionFactory {
-  readonly protocol: 'HTTP/1.1' | 'HTTP/2'
-  /** Streams that one connection carries at a time. */
-  readonly concurrency: number
-  open(handler: ClientConnectionHandler, opened: ConnectionOpened): { cancel(): void }
-}
-
-const State = { CONNECTING: 0, READY: 1, BUSY: 2, DRAINING: 3, CLOSED: 4 } as const
-type State = (typeof State)[keyof typeof State]
 
 /**
  * Connections to one host for one priority (source/common/conn_pool/conn_pool_base.cc): the most recently
@@ -87,8 +70,8 @@ export class HttpPool {
   drain(): void {
     this.drained = true
     for (const c of [...this.connections]) {
-      if (c.state === State.READY) c.close()
-      else if (c.state === State.BUSY) c.state = State.DRAINING
+      if (c.state === ConnectionState.READY) c.close()
+      else if (c.state === ConnectionState.BUSY) c.state = ConnectionState.DRAINING
     }
     this.checkEmpty()
   }
@@ -101,6 +84,10 @@ export class HttpPool {
 
   get connectionCount(): number {
     return this.connections.size
+  }
+  /** Requests in the queue. */
+  get waiting(): number {
+    return this.pendingCount
   }
   get empty(): boolean {
     return this.connections.size === 0 && this.pendingCount === 0
@@ -118,10 +105,10 @@ export class HttpPool {
     if (c.remaining === 0) {
       stats.cxMaxRequests.inc()
       this.unready(c)
-      c.state = State.DRAINING
+      c.state = ConnectionState.DRAINING
     } else if (c.streams + 1 >= this.factory.concurrency) {
       this.unready(c)
-      c.state = State.BUSY
+      c.state = ConnectionState.BUSY
     }
     c.streams++
     const { stats: hostStats } = this.host
@@ -144,7 +131,7 @@ export class HttpPool {
   }
 
   makeReady(c: PooledConnection): void {
-    c.state = State.READY
+    c.state = ConnectionState.READY
     c.idleSince = this.owner.runtime.now()
     c.older = this.readyHead
     c.newer = undefined
@@ -152,16 +139,16 @@ export class HttpPool {
     else this.readyTail = c
     this.readyHead = c
     this.serve()
-    if (this.idleTimer === undefined && c.state === State.READY) this.armIdleTimer()
+    if (this.idleTimer === undefined && c.state === ConnectionState.READY) this.armIdleTimer()
   }
 
   setDraining(c: PooledConnection): void {
     this.unready(c)
-    c.state = State.DRAINING
+    c.state = ConnectionState.DRAINING
   }
 
   private unready(c: PooledConnection): void {
-    if (c.state !== State.READY) return
+    if (c.state !== ConnectionState.READY) return
     if (c.newer !== undefined) c.newer.older = c.older
     else this.readyHead = c.older
     if (c.older !== undefined) c.older.newer = c.newer
@@ -215,15 +202,15 @@ export class HttpPool {
     this.connecting--
     this.owner.stats.connectMs.record(this.owner.runtime.now() - c.startedAt)
     this.makeReady(c)
-    if (this.drained && c.state === State.READY) c.close()
+    if (this.drained && c.state === ConnectionState.READY) c.close()
   }
 
   /** A connection is gone, or was never there (`failure`). */
-  closed(c: PooledConnection, remote: boolean, failure: { reason: ResetReason; details: string | undefined } | undefined): void {
-    if (c.state === State.CLOSED) return
+  closed(c: PooledConnection, remote: boolean, failure: ConnectFailure | undefined): void {
+    if (c.state === ConnectionState.CLOSED) return
     const { stats, runtime } = this.owner
     this.unready(c)
-    c.state = State.CLOSED
+    c.state = ConnectionState.CLOSED
     this.connections.delete(c)
     this.resources.connections.dec()
     stats.cxActive.dec()
@@ -321,129 +308,5 @@ export class HttpPool {
 
   get isDrained(): boolean {
     return this.drained
-  }
-}
-
-/** A request in the queue of a pool. `pool` is set while it waits. */
-export class PendingRequest implements Pending {
-  pool: HttpPool | undefined
-  readonly handler: ClientStreamHandler
-  readonly callbacks: PoolCallbacks
-  cancelled = false
-  previous: PendingRequest | undefined
-  next: PendingRequest | undefined
-
-  constructor(pool: HttpPool, handler: ClientStreamHandler, callbacks: PoolCallbacks) {
-    this.pool = pool
-    this.handler = handler
-    this.callbacks = callbacks
-  }
-
-  cancel(): void {
-    this.cancelled = true
-    this.pool?.cancelPending(this)
-  }
-}
-
-/** One connection of a pool, from the first attempt to its end. */
-export class PooledConnection implements ClientConnectionHandler, ConnectionOpened {
-  readonly pool: HttpPool
-  readonly startedAt: number
-  state: State = State.CONNECTING
-  connection: ClientConnection | undefined
-  /** Streams it may still carry. */
-  remaining: number
-  /** Streams on it now. */
-  streams = 0
-  idleSince = 0
-  newer: PooledConnection | undefined
-  older: PooledConnection | undefined
-  private attempt: { cancel(): void } | undefined
-  private connectTimer: Timer | undefined
-  private durationTimer: Timer | undefined
-
-  constructor(pool: HttpPool) {
-    this.pool = pool
-    this.startedAt = pool.owner.runtime.now()
-    const { maxRequestsPerConnection } = pool.owner.http
-    this.remaining = maxRequestsPerConnection === 0 ? Number.POSITIVE_INFINITY : maxRequestsPerConnection
-  }
-
-  start(): void {
-    const { owner } = this.pool
-    this.connectTimer = owner.runtime.after(owner.connectTimeout, () => {
-      owner.stats.cxConnectTimeout.inc()
-      this.attempt?.cancel()
-      this.fail(false, 'connection timeout', undefined)
-    })
-    const attempt = this.pool.factory.open(this, this)
-    if (this.state === State.CONNECTING) this.attempt = attempt
-  }
-
-  onOpen(connection: ClientConnection): void {
-    this.connectTimer?.cancel()
-    this.attempt = undefined
-    this.connection = connection
-    const { owner } = this.pool
-    if (owner.http.maxConnectionDuration > 0) {
-      this.durationTimer = owner.runtime.after(owner.http.maxConnectionDuration, () => {
-        owner.stats.cxMaxDuration.inc()
-        this.drain()
-      })
-    }
-    this.pool.connected(this)
-  }
-
-  onError(remote: boolean, details: string | undefined): void {
-    this.fail(remote, remote ? 'remote connection failure' : 'local connection failure', details)
-  }
-
-  private fail(remote: boolean, reason: ResetReason, details: string | undefined): void {
-    this.connectTimer?.cancel()
-    this.pool.closed(this, remote, { reason, details })
-  }
-
-  onIdle(): void {
-    this.settle()
-    if (this.state === State.DRAINING) {
-      if (this.streams === 0) this.close()
-    } else if (this.state === State.BUSY) {
-      if (this.pool.isDrained) this.close()
-      else this.pool.makeReady(this)
-    }
-  }
-
-  onDrain(): void {
-    this.drain()
-  }
-
-  onClose(remote: boolean): void {
-    this.durationTimer?.cancel()
-    this.pool.closed(this, remote, undefined)
-  }
-
-  /** Takes no more streams, and closes once the last is over. */
-  private drain(): void {
-    if (this.state === State.READY && this.streams === 0) this.close()
-    else if (this.state === State.BUSY || this.state === State.READY) this.pool.setDraining(this)
-  }
-
-  close(): void {
-    this.durationTimer?.cancel()
-    if (this.connection !== undefined) this.connection.close()
-    else {
-      this.attempt?.cancel()
-      this.fail(false, 'local connection failure', undefined)
-    }
-    // The codec may report the close later; here it is gone already.
-    this.pool.closed(this, false, undefined)
-  }
-
-  /** Accounts for streams that ended since the last look. */
-  private settle(): void {
-    const ended = this.streams - this.connection!.activeStreams
-    if (ended <= 0) return
-    this.streams -= ended
-    this.pool.release(ended)
   }
 }

@@ -1,7 +1,7 @@
 import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
 import type {
-  Http1ProtocolOptions,
   HttpProtocolOptions as CommonOptions,
+  Http1ProtocolOptions,
   UpstreamHttpProtocolOptions,
 } from '#gen/envoy/config/core/v3/protocol_pb.js'
 import { typeNameOf, unpack } from '../../xds/messages.ts'
@@ -33,10 +33,22 @@ export interface HttpOptions {
 
 const ONE_HOUR = 3_600_000
 
-const COMMON_KNOWN = new Set(['idleTimeout', 'maxConnectionDuration', 'maxHeadersCount', 'maxStreamDuration', 'maxRequestsPerConnection'])
+const COMMON_KNOWN = new Set([
+  'idleTimeout',
+  'maxConnectionDuration',
+  'maxHeadersCount',
+  'maxStreamDuration',
+  'maxRequestsPerConnection',
+])
 const HTTP1_KNOWN = new Set([
-  'allowAbsoluteUrl', 'acceptHttp10', 'defaultHostForHttp10', 'headerKeyFormat', 'enableTrailers', 'allowChunkedLength',
-  'overrideStreamErrorOnInvalidHttpMessage', 'useBalsaParser',
+  'allowAbsoluteUrl',
+  'acceptHttp10',
+  'defaultHostForHttp10',
+  'headerKeyFormat',
+  'enableTrailers',
+  'allowChunkedLength',
+  'overrideStreamErrorOnInvalidHttpMessage',
+  'useBalsaParser',
 ])
 
 /** Compiles the HTTP options of a cluster: the typed extension, or the old fields of the cluster itself. */
@@ -44,7 +56,8 @@ export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, p
   let common: CommonOptions | undefined = cluster.commonHttpProtocolOptions
   let upstream: UpstreamHttpProtocolOptions | undefined = cluster.upstreamHttpProtocolOptions
   let http1: Http1ProtocolOptions | undefined = cluster.httpProtocolOptions
-  let protocol: UpstreamProtocol = cluster.protocolSelection === 1 ? 'downstream' : cluster.http2ProtocolOptions ? 'http2' : 'http1'
+  let protocol: UpstreamProtocol =
+    cluster.protocolSelection === 1 ? 'downstream' : cluster.http2ProtocolOptions ? 'http2' : 'http1'
   for (const [key, any] of Object.entries(cluster.typedExtensionProtocolOptions)) {
     const path = `typed_extension_protocol_options[${key}]`
     if (typeNameOf(any.typeUrl) === TCP_OPTIONS) {
@@ -59,12 +72,14 @@ export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, p
     const options = unpack(any, HTTP_OPTIONS)!
     common = options.commonHttpProtocolOptions
     upstream = options.upstreamHttpProtocolOptions
-    if (options.httpFilters.some((f) => !f.name.endsWith('upstream_codec'))) problems.add(`${path}.http_filters`, 'not supported')
+    if (options.httpFilters.some((f) => !f.name.endsWith('upstream_codec')))
+      problems.add(`${path}.http_filters`, 'not supported')
     const choice = options.upstreamProtocolOptions
     switch (choice.case) {
       case 'explicitHttpConfig': {
         const explicit = choice.value.protocolConfig
-        if (explicit.case === 'http3ProtocolOptions') problems.add(`${path}.explicit_http_config.http3_protocol_options`, 'not supported')
+        if (explicit.case === 'http3ProtocolOptions')
+          problems.add(`${path}.explicit_http_config.http3_protocol_options`, 'not supported')
         protocol = explicit.case === 'http2ProtocolOptions' ? 'http2' : 'http1'
         http1 = explicit.case === 'httpProtocolOptions' ? explicit.value : undefined
         break
@@ -72,12 +87,14 @@ export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, p
       case 'useDownstreamProtocolConfig':
         protocol = 'downstream'
         http1 = choice.value.httpProtocolOptions
-        if (choice.value.http3ProtocolOptions) problems.add(`${path}.use_downstream_protocol_config.http3_protocol_options`, 'not supported')
+        if (choice.value.http3ProtocolOptions)
+          problems.add(`${path}.use_downstream_protocol_config.http3_protocol_options`, 'not supported')
         break
       case 'autoConfig':
         protocol = 'auto'
         http1 = choice.value.httpProtocolOptions
-        if (choice.value.http3ProtocolOptions) problems.add(`${path}.auto_config.http3_protocol_options`, 'not supported')
+        if (choice.value.http3ProtocolOptions)
+          problems.add(`${path}.auto_config.http3_protocol_options`, 'not supported')
         break
       default:
         problems.add(`${path}.upstream_protocol_options`, 'value is required')
@@ -106,6 +123,7 @@ export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, p
 
 function headerCase(http1: Http1ProtocolOptions | undefined, problems: Problems): 'lower' | 'proper' {
   const format = http1?.headerKeyFormat?.headerFormat
-  if (format?.case === 'statefulFormatter') problems.add('http_protocol_options.header_key_format.stateful_formatter', 'not supported')
+  if (format?.case === 'statefulFormatter')
+    problems.add('http_protocol_options.header_key_format.stateful_formatter', 'not supported')
   return format?.case === 'properCaseWords' ? 'proper' : 'lower'
 }

@@ -17,8 +17,12 @@ export interface UpstreamSocket {
   /** All secrets are there. */
   readonly ready: boolean
   onChange(fn: () => void): void
-  /** TLS for one connection; undefined on plaintext. `alpn` replaces the configured list. */
-  tlsOptions(sni: string | undefined, alpn: readonly string[] | undefined): ClientTlsOptions | undefined
+  /** TLS for one connection; undefined on plaintext. `alpn` replaces the configured list, `fallback` an empty one. */
+  tlsOptions(
+    sni: string | undefined,
+    alpn: readonly string[] | undefined,
+    fallback: readonly string[],
+  ): ClientTlsOptions | undefined
   /** Counts a finished handshake, or how one failed. */
   chargeHandshake(info: TlsInfo | undefined): void
   chargeFailure(details: string): void
@@ -41,9 +45,19 @@ const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsConte
 const TLS_KNOWN = new Set(['commonTlsContext', 'sni', 'maxSessionKeys', 'enforceRsaKeyUsage'])
 
 const SSL_COUNTERS = [
-  'connection_error', 'fail_verify_cert_hash', 'fail_verify_error', 'fail_verify_no_cert', 'fail_verify_san', 'handshake',
-  'no_certificate', 'ocsp_staple_failed', 'ocsp_staple_omitted', 'ocsp_staple_requests', 'ocsp_staple_responses',
-  'session_reused', 'was_key_usage_invalid',
+  'connection_error',
+  'fail_verify_cert_hash',
+  'fail_verify_error',
+  'fail_verify_no_cert',
+  'fail_verify_san',
+  'handshake',
+  'no_certificate',
+  'ocsp_staple_failed',
+  'ocsp_staple_omitted',
+  'ocsp_staple_requests',
+  'ocsp_staple_responses',
+  'session_reused',
+  'was_key_usage_invalid',
 ]
 
 /** UpstreamTlsContext: TLS towards hosts (source/common/tls/client_ssl_socket.cc). */
@@ -86,7 +100,11 @@ export class TlsSocket implements UpstreamSocket {
     this.common.onChange(fn)
   }
 
-  tlsOptions(sni: string | undefined, alpn: readonly string[] | undefined): ClientTlsOptions | undefined {
+  tlsOptions(
+    sni: string | undefined,
+    alpn: readonly string[] | undefined,
+    fallback: readonly string[],
+  ): ClientTlsOptions | undefined {
     const built = this.common.built
     if (built === undefined) return undefined
     const name = sni ?? this.sni
@@ -102,7 +120,7 @@ export class TlsSocket implements UpstreamSocket {
     return {
       context: built.context,
       sni: name,
-      alpn: alpn ?? this.common.alpn,
+      alpn: alpn ?? (this.common.alpn.length > 0 ? this.common.alpn : fallback),
       session: this.session,
       onSession: this.resume
         ? (session) => {
@@ -181,7 +199,8 @@ export class TransportSockets {
   resolve(metadata: Metadata): UpstreamSocket {
     const labels = metadata.get(MATCH_NAMESPACE)
     for (const m of this.matches) {
-      if (m.match.every(([key, value]) => labels !== undefined && JSON.stringify(labels[key]) === value)) return m.socket
+      if (m.match.every(([key, value]) => labels !== undefined && JSON.stringify(labels[key]) === value))
+        return m.socket
     }
     return this.fallback
   }

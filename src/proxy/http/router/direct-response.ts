@@ -1,32 +1,7 @@
-import fs from 'node:fs'
-import type { DataSource } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { DirectResponseAction } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import { ConfigError } from '../../context.ts'
+import { readDataSource } from '../../tls/data-source.ts'
 import type { RequestHead } from '../headers.ts'
-
-/** Reads a DataSource now. Throws ConfigError when it cannot be read. */
-export function readDataSource(source: DataSource | undefined): Buffer {
-  const spec = source?.specifier
-  switch (spec?.case) {
-    case 'inlineString':
-      return Buffer.from(spec.value)
-    case 'inlineBytes':
-      return Buffer.from(spec.value)
-    case 'environmentVariable': {
-      const value = process.env[spec.value]
-      if (value === undefined) throw new ConfigError([`environment_variable: ${spec.value} is not set`])
-      return Buffer.from(value)
-    }
-    case 'filename':
-      try {
-        return fs.readFileSync(spec.value)
-      } catch (e) {
-        throw new ConfigError([`filename: ${e instanceof Error ? e.message : String(e)}`])
-      }
-    default:
-      return Buffer.alloc(0)
-  }
-}
 
 /** A fixed answer. 201 and 3xx carry the request's own URI as `location`. */
 export class DirectResponse {
@@ -39,7 +14,9 @@ export class DirectResponse {
       throw new ConfigError([`status: ${config.status} is not within 200 and 599`])
     }
     this.status = config.status
-    this.body = readDataSource(config.body)
+    const errors: string[] = []
+    this.body = readDataSource(config.body, 'body', errors) ?? Buffer.alloc(0)
+    if (errors.length > 0) throw new ConfigError(errors)
     if (this.body.length > limit) throw new ConfigError([`body: ${this.body.length} bytes, more than ${limit} allowed`])
   }
 

@@ -1,7 +1,7 @@
 import type { HeaderValueOption } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { Runtime } from '../../../runtime.ts'
 import { ConfigError } from '../../context.ts'
-import { compileFormat, type Formatter } from '../../observe/formatter.ts'
+import { compileHeaderFormat, type Formatter } from '../../observe/formatter.ts'
 import type { StreamInfo } from '../../stream-info.ts'
 import { type HeaderMap, type HeaderName, headerName } from '../headers.ts'
 
@@ -111,7 +111,7 @@ function compileAddition(option: HeaderValueOption, runtime: Runtime, errors: st
   let formatter: Formatter | undefined
   if (literal.includes('%')) {
     try {
-      formatter = compileFormat(literal, runtime, { omitEmpty: true })
+      formatter = compileHeaderFormat(literal, runtime)
     } catch (e) {
       if (!(e instanceof ConfigError)) throw e
       errors.push(...e.errors.map((error) => `${key}: ${error}`))

@@ -1,0 +1,120 @@
+import net from 'node:net'
+import { NO_ADDRESS, type Workload } from '../registry/model.ts'
+import type { Registry } from '../registry/registry.ts'
+import type { WorkloadView } from './control/api.ts'
+import { Instance, type InstanceHost } from './instance.ts'
+
+/** Capture sockets are opened ahead for so many pairs of instance and service port; beyond, each when first asked for. */
+const MAX_EAGER_SOCKETS = 3000
+
+/** All workload instances of a mesh, kept equal to what the registry says. */
+export class Instances {
+  readonly #host: InstanceHost
+  readonly #byKey = new Map<string, Instance>()
+  /** What an instance was started with, to see when it must be started anew. */
+  readonly #facts = new Map<string, string>()
+  #work: Promise<unknown> = Promise.resolve()
+
+  constructor(host: InstanceHost) {
+    this.#host = host
+  }
+
+  /** Starts what is new, stops what is gone, and restarts what changed in a way that its sockets or app depend on. */
+  reconcile(registry: Registry): Promise<void> {
+    return this.#queue(async () => {
+      const wanted = new Map(registry.workloads.map((w) => [`${w.namespace}/${w.name}`, w]))
+      const stopping: Promise<void>[] = []
+      const starting: Workload[] = []
+      for (const [key, instance] of this.#byKey) {
+        const workload = wanted.get(key)
+        if (workload && this.#facts.get(key) === factsOf(workload, registry)) continue
+        this.#byKey.delete(key)
+        this.#facts.delete(key)
+        stopping.push(instance.close())
+      }
+      await Promise.all(stopping)
+      for (const [key, workload] of wanted) if (!this.#byKey.has(key)) starting.push(workload)
+      const results = await Promise.allSettled(starting.map((w) => Instance.start(w, portsOf(w, registry), this.#host)))
+      results.forEach((result, i) => {
+        if (result.status === 'rejected') return
+        const workload = starting[i]!
+        const key = `${workload.namespace}/${workload.name}`
+        this.#byKey.set(key, result.value)
+        this.#facts.set(key, factsOf(workload, registry))
+      })
+      const failed = results.find((r) => r.status === 'rejected')
+      if (failed) throw failed.reason
+    })
+  }
+
+  /** Resolves once every sidecar serves its first config. */
+  async ready(): Promise<void> {
+    await Promise.all([...this.#byKey.values()].map((instance) => instance.ready()))
+  }
+
+  /** Opens the capture sockets of all service addresses for all instances, unless they would be too many. */
+  openOutbound(registry: Registry): Promise<void> {
+    return this.#queue(async () => {
+      const destinations = destinationsOf(registry)
+      const sidecars = [...this.#byKey.values()].filter((instance) => instance.workload.injected)
+      if (destinations.length * sidecars.length > MAX_EAGER_SOCKETS) return
+      await Promise.all(sidecars.flatMap((instance) => destinations.map((to) => instance.outbound(to))))
+    })
+  }
+
+  /** The running instance of a workload. */
+  of(workload: Workload): Instance {
+    const instance = this.#byKey.get(`${workload.namespace}/${workload.name}`)
+    if (!instance) throw new Error(`${workload.name} is not running`)
+    return instance
+  }
+
+  /** In the order of namespaces and names. */
+  views(): WorkloadView[] {
+    return [...this.#byKey.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, instance]) => instance.view())
+  }
+
+  /** Resolves when no start or stop is under way. */
+  async idle(): Promise<void> {
+    await this.#work
+  }
+
+  async close(): Promise<void> {
+    await this.#queue(async () => {
+      await Promise.all([...this.#byKey.values()].map((instance) => instance.close()))
+      this.#byKey.clear()
+    })
+  }
+
+  #queue(step: () => Promise<void>): Promise<void> {
+    const result = this.#work.then(step)
+    this.#work = result.catch(() => {})
+    return result
+  }
+}
+
+/** The container ports that an instance serves: those it states, and those that services and the app annotation name. */
+function portsOf(workload: Workload, registry: Registry): number[] {
+  const stated = workload.containerPorts.filter((port) => port.protocol === 'TCP').map((port) => port.port)
+  const served = registry.targets(workload).map((target) => target.targetPort)
+  return [...new Set([...stated, ...served])]
+}
+
+function factsOf(workload: Workload, registry: Registry): string {
+  const { ip, annotations, labels, serviceAccount, injected, gateway, containers, nodeName, locality } = workload
+  const app = Object.entries(annotations).filter(([name]) => name.startsWith('dinghy.dev/'))
+  return JSON.stringify([ip, app, labels, serviceAccount, injected, gateway, containers, nodeName, locality, portsOf(workload, registry)])
+}
+
+/** Every `ip:port` that a program in a pod may connect to for a service. */
+function destinationsOf(registry: Registry): { ip: string; port: number }[] {
+  const seen = new Map<string, { ip: string; port: number }>()
+  const add = (ip: string, port: number) => net.isIP(ip) && seen.set(`${ip}:${port}`, { ip, port })
+  for (const service of registry.services)
+    for (const { port } of service.ports) {
+      if (service.address !== NO_ADDRESS) add(service.address, port)
+      else if (service.autoAddress) add(service.autoAddress, port)
+      else for (const endpoint of registry.endpointsOfPort(service, port)) add(endpoint.address, endpoint.port)
+    }
+  return [...seen.values()]
+}

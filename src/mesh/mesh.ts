@@ -1,0 +1,289 @@
+import type { Problem } from '../api/problems.ts'
+import { hasErrors } from '../api/problems.ts'
+import { Ca } from '../ca/ca.ts'
+import { pilotEnv } from '../pilot/env.ts'
+import { meshOf } from '../pilot/mesh.ts'
+import { Pilot } from '../pilot/pilot.ts'
+import { ClusterAllotter } from '../registry/addresses.ts'
+import type { Workload } from '../registry/model.ts'
+import type { Registry } from '../registry/registry.ts'
+import type { Runtime } from '../runtime.ts'
+import { SeededRuntime, SystemRuntime } from '../runtime-system.ts'
+import { type FilesSource, openFiles } from '../store/files.ts'
+import { type Change, createStore, type Store } from '../store/store.ts'
+import { memoryTransport } from '../xds/memory-transport.ts'
+import { AdsServer } from '../xds/server.ts'
+import { MeshAddresses, type SocketAddress } from './address-book.ts'
+import type { CallAnswer, CallRequest, WorkloadView } from './control/api.ts'
+import { call } from './control/call.ts'
+import { announce } from './control/running.ts'
+import { type ControlServer, type ControlTarget, startControl } from './control/server.ts'
+import { findWorkload } from './find-workload.ts'
+import type { GrpcDoor } from './grpc-door.ts'
+import { Instances } from './instances.ts'
+import { type LoopbackBlock, takeLoopbackBlock } from './loopback-block.ts'
+import { resolveName } from './names.ts'
+import { StreamObserver } from './observed.ts'
+import { describeChange } from './describe-change.ts'
+import { exampleUrl } from './example-url.ts'
+
+/** The control interface's port, istiod's for debugging and monitoring. */
+const CONTROL_PORT = 15014
+/** A port of the control plane's address where nothing ever listens: what a closed port of a pod becomes. */
+const REFUSING_PORT = 1
+
+/** How to run a mesh. */
+export interface MeshOptions {
+  /** Files, folders and `-` (standard input). */
+  readonly sources: readonly string[]
+  /** Where what sidecars write to /dev/stdout goes, by namespace and pod; nowhere but to this process's own when absent. */
+  readonly logDir?: string | undefined
+  /** Keeps the root certificate between runs. */
+  readonly dataDir?: string | undefined
+  readonly strict?: boolean | undefined
+  /** Follow changes to the files. Default false. */
+  readonly watch?: boolean | undefined
+  /** Makes random choices repeatable. */
+  readonly seed?: number | undefined
+  /** Serve xDS over gRPC there too. */
+  readonly grpcAddress?: { readonly host: string; readonly port: number } | undefined
+  /** For tests; else the machine's clock. */
+  readonly runtime?: Runtime | undefined
+  /** istiod's switches. Default: the process's environment. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined
+  /** Announce the mesh to `dinghy call` and `exec`. Default true. */
+  readonly announce?: boolean | undefined
+  readonly onEvent?: ((event: MeshEvent) => void) | undefined
+}
+
+/** What a running mesh tells whoever runs it. */
+export type MeshEvent =
+  | { readonly type: 'problems'; readonly problems: readonly Problem[] }
+  | { readonly type: 'changed'; readonly summary: string }
+  | { readonly type: 'workload'; readonly workload: string; readonly message: string }
+  | { readonly type: 'output' | 'log'; readonly workload: string; readonly line: string }
+  | { readonly type: 'rejected'; readonly workload: string; readonly typeUrl: string; readonly message: string }
+
+/** The files have errors, which were told by a `problems` event; nothing was started. */
+export class ConfigurationError extends Error {}
+
+/**
+ * Both halves in one process: the control plane on the objects of some files, and per workload instance an app,
+ * a loopback address and a sidecar that is joined to the control plane in memory.
+ */
+export class Mesh {
+  readonly #options: MeshOptions
+  readonly #runtime: Runtime
+  readonly #block: LoopbackBlock
+  readonly #store: Store
+  readonly #observer = new StreamObserver()
+  readonly #addresses: MeshAddresses
+  readonly #domain: string
+  #files: FilesSource | undefined
+  #pilot!: Pilot
+  #ads!: AdsServer
+  #instances!: Instances
+  #control: ControlServer | undefined
+  #grpc: GrpcDoor | undefined
+  #retract: (() => void) | undefined
+  #unsubscribe: (() => void) | undefined
+
+  private constructor(options: MeshOptions, block: LoopbackBlock, runtime: Runtime) {
+    this.#options = options
+    this.#runtime = runtime
+    this.#block = block
+    this.#store = createStore(runtime)
+    this.#domain = pilotEnv(options.env ?? process.env).domain
+    const refusing = { host: block.control, port: REFUSING_PORT }
+    this.#addresses = new MeshAddresses(refusing, block.ownAddresses, () => runtime.random())
+  }
+
+  /**
+   * Reads the files and starts everything; resolves when every sidecar has its config and listens. Rejects with
+   * ConfigurationError when the files have errors, and with the first failure of anything else; nothing is left running.
+   */
+  static async start(options: MeshOptions): Promise<Mesh> {
+    const runtime = options.runtime ?? (options.seed === undefined ? new SystemRuntime() : new SeededRuntime(options.seed))
+    const mesh = new Mesh(options, await takeLoopbackBlock(), runtime)
+    try {
+      await mesh.#start()
+      return mesh
+    } catch (e) {
+      await mesh.stop()
+      throw e
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { sources, strict, watch, env = process.env } = this.#options
+    this.#files = await openFiles({
+      store: this.#store,
+      runtime: this.#runtime,
+      paths: sources,
+      strict,
+      watch,
+      onReport: ({ problems }) => this.#problems(problems),
+    })
+    this.#problems(this.#files.report.problems)
+    if (hasErrors(this.#files.report.problems)) throw new ConfigurationError('nothing was started, because of the errors above')
+    const config = meshOf(this.#store.snapshot)
+    const ca = new Ca({ runtime: this.#runtime, dataDir: this.#options.dataDir, trustDomain: config.trustDomain })
+    this.#pilot = new Pilot({
+      store: this.#store,
+      runtime: this.#runtime,
+      ca,
+      allotter: new ClusterAllotter(),
+      env,
+      onNack: (node, typeUrl, message) => this.#event({ type: 'rejected', workload: nodeName(node), typeUrl, message }),
+    })
+    this.#ads = new AdsServer({ source: this.#pilot, runtime: this.#runtime })
+    this.#addresses.endpoints = (ip, port) => this.#pilot.registry.endpointsAt(ip, port)
+    this.#instances = new Instances({
+      runtime: this.#runtime,
+      block: this.#block,
+      addresses: this.#addresses,
+      identity: { domain: this.#domain, clusterId: pilotEnv(env).clusterId, meshId: config.trustDomain },
+      ads: memoryTransport(this.#ads),
+      logDir: this.#options.logDir,
+      onStreamComplete: this.#observer.onStreamComplete,
+      reach: (workload) => (host, port) => this.#reach(workload, host, port),
+      onProblem: (workload, message) => this.#event({ type: 'workload', workload: workload.name, message }),
+      onLine: (workload, line) => this.#event({ type: 'output', workload: workload.name, line }),
+      onLog: (workload, line) => this.#event({ type: 'log', workload: workload.name, line }),
+    })
+    await this.#instances.reconcile(this.registry)
+    await this.#instances.ready()
+    await this.#instances.openOutbound(this.registry)
+    this.#unsubscribe = this.#store.subscribe((change) => this.#changed(change))
+    await this.#openDoors()
+  }
+
+  async #openDoors(): Promise<void> {
+    const { grpcAddress } = this.#options
+    if (grpcAddress) {
+      const { openGrpcDoor } = await import('./grpc-door.ts')
+      this.#grpc = await openGrpcDoor(this.#ads, grpcAddress)
+    }
+    this.#control = await startControl(this.#target(), this.#block.control, this.#block.ownAddresses ? CONTROL_PORT : 0)
+    if (this.#options.announce !== false)
+      this.#retract = announce({
+        pid: process.pid,
+        control: this.#control.url,
+        sources: this.#options.sources,
+        cwd: process.cwd(),
+        startedAt: new Date(this.#runtime.wallNow()).toISOString(),
+      })
+  }
+
+  get registry(): Registry {
+    return this.#pilot.registry
+  }
+
+  get controlUrl(): string {
+    return this.#control?.url ?? ''
+  }
+
+  /** Where outside proxies get xDS; undefined unless asked for. */
+  get grpcAddress(): string | undefined {
+    return this.#grpc?.address
+  }
+
+  get store(): Store {
+    return this.#store
+  }
+
+  /** All instances, in the order of namespaces and names. */
+  workloads(): WorkloadView[] {
+    return this.#instances.views()
+  }
+
+  /** Sends requests from a workload through its sidecar. Rejects when there is no such workload, or no such host. */
+  call(request: CallRequest): Promise<CallAnswer[]> {
+    return call(request, this.#target())
+  }
+
+  /** A URL that is worth calling, for the hint of `dinghy up`. */
+  exampleUrl(): string | undefined {
+    return exampleUrl(this.registry)
+  }
+
+  /** The capture socket of a destination, as a program of the workload would use it. */
+  async captureOf(workload: string, ip: string, port: number): Promise<SocketAddress> {
+    const instance = this.#instances.of(findWorkload(this.registry.workloads, workload))
+    const at = await instance.outbound({ ip, port })
+    return { host: at.ip, port: at.port }
+  }
+
+  /** Resolves once everything that the store holds now has reached the sidecars and is in force there. */
+  async settled(): Promise<void> {
+    await this.#instances.idle()
+    await this.#pilot.idle()
+  }
+
+  async #reach(workload: Workload, host: string, port: number): Promise<SocketAddress> {
+    const ip = await resolveName(this.registry, this.#domain, workload.namespace, host)
+    if (!workload.injected) {
+      const to = this.#addresses.viewOf(workload.ip).dial({ ip, port }, undefined)
+      return { host: to.host, port: to.port }
+    }
+    const at = await this.#instances.of(workload).outbound({ ip, port })
+    return { host: at.ip, port: at.port }
+  }
+
+  #target(): ControlTarget {
+    const find = (name: string) => findWorkload(this.registry.workloads, name)
+    return {
+      runtime: this.#runtime,
+      workloads: () => this.workloads(),
+      workload: (name) => this.#instances.of(find(name)).view(),
+      route: async (from, host, port) => {
+        const workload = find(from)
+        const to = await this.#reach(workload, host, port)
+        return { to, localAddress: this.#block.ownAddresses ? this.#instances.of(workload).address : undefined }
+      },
+      want: (id) => this.#observer.want(id),
+      take: (id) => this.#observer.take(id),
+      instanceAt: (hostPort) => {
+        const workload = this.registry.workloadByIp(hostPort.slice(0, hostPort.lastIndexOf(':')))
+        return workload && { name: workload.name, workload: workload.workloadName }
+      },
+    }
+  }
+
+  #changed(change: Change): void {
+    const summary = describeChange(change)
+    this.#instances
+      .reconcile(this.registry)
+      .then(() => this.#instances.openOutbound(this.registry))
+      .then(
+        () => summary && this.#event({ type: 'changed', summary }),
+        (e: Error) => this.#event({ type: 'workload', workload: 'mesh', message: e.message }),
+      )
+  }
+
+  #problems(problems: readonly Problem[]): void {
+    if (problems.length > 0) this.#event({ type: 'problems', problems })
+  }
+
+  #event(event: MeshEvent): void {
+    this.#options.onEvent?.(event)
+  }
+
+  /** Stops sidecars, apps and the control plane, and gives the addresses back. Safe to call at any time, and again. */
+  async stop(): Promise<void> {
+    this.#retract?.()
+    this.#unsubscribe?.()
+    await this.#control?.close()
+    await this.#files?.close()
+    await this.#instances?.close()
+    await this.#grpc?.close()
+    this.#ads?.close()
+    this.#pilot?.close()
+    await this.#block.close()
+  }
+}
+
+/** `pod.namespace` of a node id `sidecar~ip~pod.namespace~domain`. */
+function nodeName(nodeId: string): string {
+  return nodeId.split('~')[2] ?? nodeId
+}

@@ -1,0 +1,25 @@
+import type { Cluster } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
+import type { Proxy } from '../proxy.ts'
+import { memoized, type PushContext } from '../scope/push-context.ts'
+import { inboundClusters } from './inbound.ts'
+import { outboundClusters } from './outbound.ts'
+import { blackHole, dynamicDns, inboundPassthrough, passthrough } from './special.ts'
+
+/**
+ * All clusters of a proxy. Of several with one name the first counts
+ * (networking/core/cluster.go BuildClusters, normalizeClusters).
+ */
+export function clustersOf(push: PushContext, proxy: Proxy): Cluster[] {
+  const once = (name: string, make: () => Cluster): Cluster =>
+    memoized(push.clusterMemo, `cds\n${name}\n${JSON.stringify(proxy.proxyConfig ?? null)}\n${proxy.ips[0]?.includes(':')}`, make)
+  const all = outboundClusters(push, proxy)
+  all.push(once('blackHole', () => blackHole(push)))
+  if (proxy.type === 'sidecar') {
+    all.push(once('passthrough', () => passthrough(push, proxy)))
+    if (push.scopeOf(proxy).outbound.mode === 'ALLOW_ANY_DYNAMIC_DNS') all.push(dynamicDns(push, proxy))
+    all.push(...inboundClusters(push, proxy))
+    all.push(once('inboundPassthrough', () => inboundPassthrough(push, proxy)))
+  }
+  const seen = new Set<string>()
+  return all.filter((cluster) => !seen.has(cluster.name) && seen.add(cluster.name))
+}

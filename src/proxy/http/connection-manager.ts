@@ -1,0 +1,92 @@
+import type { Message } from '@bufbuild/protobuf'
+import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
+import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
+import { compilePerRouteConfigs } from '../filters/per-route.ts'
+import { compileFilterChain } from '../filters/registry.ts'
+import type { Transport } from '../listener/connection.ts'
+import { compileAccessLoggers } from '../observe/formatter.ts'
+import { Problems } from './config.ts'
+import { HttpFilterChain } from './filter-chain.ts'
+import { compileHcmConfig } from './hcm-config.ts'
+import { HttpConnection } from './http-connection.ts'
+import { HttpManager } from './manager.ts'
+import { compileRouteConfiguration, type RouteCompileContext } from './router/compile.ts'
+import { serves } from './server-codecs.ts'
+
+/**
+ * The HTTP connection manager as a listener's terminal filter (source/common/http/conn_manager_impl.cc): serves
+ * HTTP on accepted connections, by routes that are inline or come by RDS. Throws ConfigError with all that is
+ * wrong.
+ */
+export const httpConnectionManager: TerminalFilterFactory = (config, context, listener) =>
+  new HttpConnectionHandler(config, context, listener)
+
+class HttpConnectionHandler implements ConnectionHandler {
+  private readonly manager: HttpManager
+  private readonly open = new Set<HttpConnection>()
+  private readonly subscription: { close(): void } | undefined
+  private readonly gone = (connection: HttpConnection) => {
+    this.open.delete(connection)
+  }
+  private ready: (() => void) | undefined
+
+  constructor(config: Message, context: ProxyContext, listener: ListenerContext) {
+    const hcm = config as HttpConnectionManager
+    const problems = new Problems()
+    const settings = compileHcmConfig(hcm, context, problems)
+    if (settings.codec === 'http2' && !serves('HTTP/2')) {
+      problems.add('http_connection_manager.codec_type', 'HTTP2 is not supported on listeners')
+    }
+    const entries = compileFilterChain(hcm.httpFilters, context, listener, settings.statPrefix, problems)
+    const loggers = problems.collect('access_log', () => compileAccessLoggers(hcm.accessLog, context)) ?? []
+    this.manager = new HttpManager(settings, context, listener, new HttpFilterChain(entries), loggers)
+    const { routeSpecifier } = hcm
+    const routing: RouteCompileContext = { runtime: context.runtime, filterConfigs: compilePerRouteConfigs }
+    const use = (routes: RouteConfiguration, checked: RouteCompileContext) => {
+      this.manager.routes = compileRouteConfiguration(routes, checked)
+    }
+    if (routeSpecifier.case === 'routeConfig') {
+      const clusterExists = (name: string) => context.clusters.get(name) !== undefined
+      const validates = routeSpecifier.value.validateClusters ?? true
+      problems.collect('', () => use(routeSpecifier.value, validates ? { ...routing, clusterExists } : routing))
+    } else if (routeSpecifier.case !== 'rds') {
+      problems.add('http_connection_manager.route_specifier', `${routeSpecifier.case ?? 'nothing'} is not supported`)
+    }
+    problems.throwIfAny()
+    if (routeSpecifier.case === 'rds') {
+      this.subscription = context.routes.subscribe(routeSpecifier.value.routeConfigName, (routes) => {
+        use(routes, routing)
+        this.warmed()
+      })
+    }
+  }
+
+  private warmed(): void {
+    const { ready } = this
+    this.ready = undefined
+    ready?.()
+  }
+
+  onConnection(transport: Transport): void {
+    this.open.add(new HttpConnection(this.manager, transport, this.gone))
+  }
+
+  whenWarm(ready: () => void): void {
+    if (this.manager.routes !== undefined) ready()
+    else this.ready = ready
+  }
+
+  drain(): void {
+    this.manager.draining = true
+    for (const connection of this.open) connection.startDrain()
+  }
+
+  close(): void {
+    this.subscription?.close()
+  }
+
+  get connections(): number {
+    return this.open.size
+  }
+}

@@ -1,0 +1,103 @@
+import type { Runtime } from '../../runtime.ts'
+import type { HttpFilter } from '../filters/filter.ts'
+import type { ConnectionInfo } from '../listener/connection.ts'
+import type { BodyBuffer } from './body-buffer.ts'
+import type { Exchange } from './exchange.ts'
+import type { ExchangeInfo } from './exchange-info.ts'
+import { SlotState } from './filter-path.ts'
+import type { RequestHead, ResponseHead } from './headers.ts'
+import type { LocalReply } from './local-replies.ts'
+import type { PerRouteFilter, Route } from './router/route.ts'
+
+/** A filter's place in the chain of one exchange, and what the filter may ask for there (Envoy's filter callbacks). */
+export class FilterSlot {
+  readonly exchange: Exchange
+  readonly name: string
+  readonly filter: HttpFilter
+  readonly decoding = new SlotState()
+  readonly encoding = new SlotState()
+  decodeIndex = 0
+  encodeIndex = 0
+  /** Whatever a shared filter wants to remember of this exchange. */
+  memory: unknown = undefined
+
+  constructor(exchange: Exchange, name: string, filter: HttpFilter) {
+    this.exchange = exchange
+    this.name = name
+    this.filter = filter
+  }
+
+  get info(): ExchangeInfo {
+    return this.exchange.info
+  }
+  get connection(): ConnectionInfo {
+    return this.exchange.connection
+  }
+  get runtime(): Runtime {
+    return this.exchange.runtime
+  }
+  get request(): RequestHead {
+    return this.exchange.request
+  }
+  get response(): ResponseHead | undefined {
+    return this.exchange.response
+  }
+
+  /** The route in force, or undefined. */
+  route(): Route | undefined {
+    return this.exchange.route()
+  }
+
+  /** Makes the next `route()` look again: the request was changed. */
+  clearRouteCache(): void {
+    this.exchange.clearRouteCache()
+  }
+
+  /** This filter's most specific config on the route. */
+  perRoute(): PerRouteFilter | undefined {
+    return this.exchange.route()?.filters.get(this.name)
+  }
+
+  /** Its config at every level, most specific first. */
+  perRouteAll(): unknown[] {
+    return this.exchange.route()?.filters.all(this.name) ?? []
+  }
+
+  /** Goes on after a stop in the request direction. */
+  continueDecoding(): void {
+    this.exchange.decode.continueFrom(this.decodeIndex)
+  }
+
+  /** Goes on after a stop in the response direction. */
+  continueEncoding(): void {
+    this.exchange.encode.continueFrom(this.encodeIndex)
+  }
+
+  /** Request body bytes that wait. */
+  get decodingBuffer(): BodyBuffer {
+    return this.exchange.decode.buffer
+  }
+
+  /** Response body bytes that wait. */
+  get encodingBuffer(): BodyBuffer {
+    return this.exchange.encode.buffer
+  }
+
+  /** Answers the request here. Nothing of it goes further. */
+  sendLocalReply(reply: LocalReply, modify?: (head: ResponseHead) => void): void {
+    this.exchange.sendLocalReply(reply, modify)
+  }
+
+  /** Merges values into a namespace of the dynamic metadata. */
+  setMetadata(namespace: string, values: Record<string, unknown>): void {
+    const { info } = this.exchange
+    info.dynamicMetadata ??= new Map()
+    const old = info.dynamicMetadata.get(namespace)
+    info.dynamicMetadata.set(namespace, old === undefined ? { ...values } : { ...old, ...values })
+  }
+
+  /** ALPN to offer upstream instead of the cluster's own. */
+  setUpstreamAlpn(protocols: readonly string[]): void {
+    this.exchange.upstreamAlpn = protocols
+  }
+}

@@ -1,0 +1,212 @@
+import type { ConnectionInfo, Transport } from '../listener/connection.ts'
+import type { ServerConnection, ServerConnectionHandler, ServerStream } from './codec.ts'
+import { Exchange } from './exchange.ts'
+import { ExchangeInfo } from './exchange-info.ts'
+import type { RequestHead } from './headers.ts'
+import type { HttpManager } from './manager.ts'
+import { codecFor } from './server-codecs.ts'
+import { type TimerOwner, WheelTimer } from './timer-wheel.ts'
+
+const IDLE = 1
+const MAX_DURATION = 2
+const DRAIN = 3
+const DELAYED_CLOSE = 4
+
+/** One downstream connection of a connection manager: its exchanges, its timeouts, its counters. */
+export class HttpConnection implements ServerConnectionHandler, TimerOwner {
+  readonly info: ConnectionInfo
+  private readonly manager: HttpManager
+  private readonly transport: Transport
+  private readonly onGone: (connection: HttpConnection) => void
+  private readonly codec: ServerConnection
+  private readonly started: number
+  private spare: Exchange | undefined
+  private readonly active = new Set<Exchange>()
+  private requests = 0
+  /** Responses from now on say that the connection will close. */
+  private draining = false
+  private closedLocally = false
+  private remoteAbort = false
+  private abortedRequests = 0
+  private upgraded = false
+  private bytesRead = 0
+  private bytesWritten = 0
+  private readonly idleTimer = new WheelTimer(this, IDLE)
+  private readonly durationTimer = new WheelTimer(this, MAX_DURATION)
+  private readonly drainTimer = new WheelTimer(this, DRAIN)
+  private readonly closeTimer = new WheelTimer(this, DELAYED_CLOSE)
+
+  constructor(manager: HttpManager, transport: Transport, onGone: (connection: HttpConnection) => void) {
+    this.manager = manager
+    this.transport = transport
+    this.info = transport.info
+    this.onGone = onGone
+    const { config, stats, wheel } = manager
+    this.started = config.runtime.now()
+    stats.cxTotal.inc()
+    stats.cxActive.inc()
+    if (this.info.tls !== undefined) {
+      stats.cxSslTotal.inc()
+      stats.cxSslActive.inc()
+    }
+    this.codec = codecFor(config, transport)(transport, config, manager.bufferLimit, this)
+    const h2 = this.codec.protocol === 'HTTP/2'
+    ;(h2 ? stats.cxHttp2Total : stats.cxHttp1Total).inc()
+    ;(h2 ? stats.cxHttp2Active : stats.cxHttp1Active).inc()
+    if (config.idleTimeout > 0) wheel.start(this.idleTimer, config.idleTimeout)
+    if (config.maxConnectionDuration > 0) wheel.start(this.durationTimer, config.maxConnectionDuration)
+  }
+
+  onRequest(stream: ServerStream, head: RequestHead, endStream: boolean): void {
+    const { stats } = this.manager
+    stats.rqTotal.inc()
+    stats.rqActive.inc()
+    ;(this.codec.protocol === 'HTTP/2' ? stats.rqHttp2Total : stats.rqHttp1Total).inc()
+    this.requests++
+    this.idleTimer.stop()
+    const exchange = this.spare ?? new Exchange(this, this.manager)
+    this.spare = undefined
+    this.active.add(exchange)
+    stream.handler = exchange
+    exchange.start(stream, head, endStream)
+  }
+
+  /** An exchange has ended. */
+  exchangeDone(exchange: Exchange): void {
+    this.active.delete(exchange)
+    if (exchange.recyclable) this.spare = exchange
+    this.countBytes()
+    const { config, wheel } = this.manager
+    if (this.active.size === 0 && config.idleTimeout > 0 && !this.draining) wheel.start(this.idleTimer, config.idleTimeout)
+  }
+
+  /** The client went away, or the proxy ended the connection, with a request open. */
+  abortedBy(remote: boolean): void {
+    this.remoteAbort = remote
+    this.abortedRequests++
+  }
+
+  /** Decides, before a response head leaves, whether the connection goes on after it. */
+  beforeResponse(stream: ServerStream, requestComplete: boolean, status: number, upgraded: boolean): void {
+    const { manager } = this
+    const { config, stats } = manager
+    if (upgraded) {
+      this.upgraded = true
+      stats.cxUpgradesTotal.inc()
+      stats.cxUpgradesActive.inc()
+      return
+    }
+    if (this.codec.protocol === 'HTTP/2') {
+      if (manager.closing) this.startDrain()
+      return
+    }
+    if (manager.closing && !this.draining) {
+      stats.cxDrainClose.inc()
+      this.draining = true
+    }
+    if (config.maxRequestsPerConnection > 0 && this.requests >= config.maxRequestsPerConnection && !this.draining) {
+      stats.cxMaxRequests.inc()
+      this.draining = true
+    }
+    if (!requestComplete) {
+      stats.rqResponseBeforeComplete.inc()
+      this.draining = true
+    }
+    if (this.draining || (status === 400 && this.localReplyPending)) stream.connection.drain()
+  }
+
+  /** Set around local replies: a local 400 closes an HTTP/1 connection. */
+  localReplyPending = false
+
+  onCodecError(error: { status: number; details: string; head: RequestHead | undefined; bytesSent: number }): void {
+    const { manager } = this
+    const { config, stats } = manager
+    stats.cxProtocolError.inc()
+    if (error.status === 431) stats.rqTooLarge.inc()
+    stats.rqTotal.inc()
+    stats.rqActive.inc()
+    stats.rqHttp1Total.inc()
+    const info = new ExchangeInfo(this.info)
+    const now = config.runtime.now()
+    info.begin(now, config.runtime.wallNow(), 'HTTP/1.1', error.head)
+    info.flag('DPE')
+    info.responseCode = error.status
+    info.responseCodeDetails = error.details
+    info.bytesSent = error.bytesSent
+    info.end = now
+    if (error.status !== 0) stats.charge(error.status)
+    manager.complete(info)
+  }
+
+  onClose(): void {
+    const { stats } = this.manager
+    this.idleTimer.stop()
+    this.durationTimer.stop()
+    this.drainTimer.stop()
+    this.closeTimer.stop()
+    this.countBytes()
+    stats.cxActive.dec()
+    if (this.info.tls !== undefined) stats.cxSslActive.dec()
+    ;(this.codec.protocol === 'HTTP/2' ? stats.cxHttp2Active : stats.cxHttp1Active).dec()
+    if (this.upgraded) stats.cxUpgradesActive.dec()
+    stats.cxDestroy.inc()
+    const remote = this.abortedRequests > 0 ? this.remoteAbort : !this.closedLocally
+    ;(remote ? stats.cxDestroyRemote : stats.cxDestroyLocal).inc()
+    if (this.abortedRequests > 0) {
+      stats.cxDestroyActiveRq.inc()
+      ;(remote ? stats.cxDestroyRemoteActiveRq : stats.cxDestroyLocalActiveRq).inc()
+    }
+    stats.cxLength.record(Math.round(this.manager.config.runtime.now() - this.started))
+    this.onGone(this)
+  }
+
+  onTimer(kind: number): void {
+    const { stats } = this.manager
+    switch (kind) {
+      case IDLE:
+        stats.cxIdleTimeout.inc()
+        this.endSoon()
+        return
+      case MAX_DURATION:
+        stats.cxMaxDuration.inc()
+        this.endSoon()
+        return
+      case DRAIN:
+        // An HTTP/1 connection is told with its next response; one that has none goes after the delayed close.
+        if (this.active.size === 0) this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
+        return
+      default:
+        if (this.active.size > 0) return
+        stats.cxDelayedCloseTimeout.inc()
+        this.close()
+    }
+  }
+
+  /** Nothing was ever asked here: close. Else the drain sequence. */
+  private endSoon(): void {
+    if (this.requests === 0 && this.transport.bytesRead === 0) this.close()
+    else this.startDrain()
+  }
+
+  /** Tells the client to go: with the next response, or when the drain time is over. */
+  startDrain(): void {
+    if (this.draining) return
+    this.draining = true
+    if (this.codec.protocol === 'HTTP/2') this.codec.drain()
+    this.manager.wheel.start(this.drainTimer, this.manager.config.drainTimeout || 1)
+  }
+
+  close(): void {
+    this.closedLocally = true
+    this.codec.close()
+  }
+
+  private countBytes(): void {
+    const { stats } = this.manager
+    const { bytesRead, bytesWritten } = this.transport
+    stats.cxRxBytes.add(bytesRead - this.bytesRead)
+    stats.cxTxBytes.add(bytesWritten - this.bytesWritten)
+    this.bytesRead = bytesRead
+    this.bytesWritten = bytesWritten
+  }
+}

@@ -1,0 +1,61 @@
+import type { ListenerContext, ProxyContext } from '../context.ts'
+import type { AccessLogger } from '../observe/formatter.ts'
+import type { StreamInfo } from '../stream-info.ts'
+import type { HttpFilterChain } from './filter-chain.ts'
+import type { HcmConfig } from './hcm-config.ts'
+import { HcmStats } from './hcm-stats.ts'
+import type { RouteTable } from './router/route-table.ts'
+import { type TimerWheel, timerWheel } from './timer-wheel.ts'
+
+/** What all connections of one HttpConnectionManager share. */
+export class HttpManager {
+  readonly config: HcmConfig
+  readonly context: ProxyContext
+  readonly listener: ListenerContext
+  readonly chain: HttpFilterChain
+  readonly stats: HcmStats
+  readonly wheel: TimerWheel
+  readonly direction: ListenerContext['direction']
+  readonly bufferLimit: number
+  /** The route table in force; undefined until RDS has answered. Swapped as a whole. */
+  routes: RouteTable | undefined = undefined
+  /** The listener is going away. */
+  draining = false
+  private readonly loggers: readonly AccessLogger[]
+
+  constructor(
+    config: HcmConfig,
+    context: ProxyContext,
+    listener: ListenerContext,
+    chain: HttpFilterChain,
+    loggers: readonly AccessLogger[],
+  ) {
+    this.config = config
+    this.context = context
+    this.listener = listener
+    this.chain = chain
+    this.loggers = loggers
+    this.direction = listener.direction
+    this.bufferLimit = listener.perConnectionBufferLimit
+    this.stats = new HcmStats(context.stats, config.statPrefix, listener.statPrefix)
+    this.wheel = timerWheel(context.runtime)
+  }
+
+  /** Whether new responses should close their connections. */
+  get closing(): boolean {
+    return this.draining || this.context.draining()
+  }
+
+  log(info: StreamInfo): void {
+    for (let i = 0; i < this.loggers.length; i++) this.loggers[i]!.log(info)
+  }
+
+  /** A request is over: log and counters. */
+  complete(info: StreamInfo): void {
+    const { stats } = this
+    stats.rqActive.dec()
+    stats.rqTime.record(Math.round(info.end - info.start))
+    this.log(info)
+    this.context.onStreamComplete?.(info, this.listener)
+  }
+}

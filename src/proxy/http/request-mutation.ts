@@ -1,0 +1,123 @@
+import type { ConnectionInfo } from '../listener/connection.ts'
+import { bareIp, forwardedEntry, isLoopback } from './addresses.ts'
+import type { ExchangeInfo } from './exchange-info.ts'
+import type { HcmConfig } from './hcm-config.ts'
+import type { HeaderName, RequestHead } from './headers.ts'
+import { EDGE_STRIP, EXTERNAL_STRIP, H } from './names.ts'
+import { mutateXfcc } from './xfcc.ts'
+
+/** Whether the request asks for another protocol: `upgrade` present and named by `connection`. */
+export function isUpgrade(head: RequestHead): boolean {
+  return head.has(H.upgrade) && head.hasToken(H.connection, 'upgrade')
+}
+
+/**
+ * What a connection manager does to request headers before it looks for a route, in Envoy's order (HCU
+ * mutateRequestHeaders). Fills `info.trustedClientIp`. Returns whether the request came from inside.
+ */
+export function mutateRequest(
+  head: RequestHead,
+  config: HcmConfig,
+  connection: ConnectionInfo,
+  info: ExchangeInfo,
+  internalOnly: readonly HeaderName[],
+): boolean {
+  if (head.bits !== 0) removeHopByHop(head)
+  const secure = connection.tls !== undefined
+  const { remote } = connection
+  const forwardedBefore = head.get(H.xff)
+  let trusted = remote.ip
+  if (config.useRemoteAddress) {
+    if (config.xffTrustedHops > 0 && forwardedBefore !== undefined) {
+      trusted = bareIp(forwardedEntry(forwardedBefore, config.xffTrustedHops - 1) ?? '') ?? remote.ip
+    }
+    if (!config.skipXffAppend) {
+      const own = isLoopback(remote.ip) && config.localAddress !== '' ? config.localAddress : remote.ip
+      head.set(H.xff, forwardedBefore === undefined || forwardedBefore === '' ? own : `${forwardedBefore},${own}`)
+    }
+    if (config.xffTrustedHops === 0 || !head.has(H.xForwardedProto)) {
+      head.set(H.xForwardedProto, secure ? 'https' : 'http')
+    }
+    if (config.appendXForwardedPort && (config.xffTrustedHops === 0 || !head.has(H.xForwardedPort))) {
+      head.set(H.xForwardedPort, String(connection.local.port))
+    }
+  } else {
+    if (forwardedBefore !== undefined) {
+      trusted = bareIp(forwardedEntry(forwardedBefore, config.xffTrustedHops) ?? '') ?? remote.ip
+    }
+    if (!head.has(H.xForwardedProto)) head.add(H.xForwardedProto, secure ? 'https' : 'http')
+  }
+  info.trustedClientIp = trusted
+  setScheme(head, config, secure)
+
+  const single = config.useRemoteAddress
+    ? forwardedBefore === undefined
+    : forwardedBefore !== undefined && !forwardedBefore.includes(',')
+  const internal = single && config.internalAddresses.has(trusted)
+  const edge = config.useRemoteAddress && !internal
+  if (internal) head.set(H.internal, 'true')
+  else {
+    for (let i = 0; i < EXTERNAL_STRIP.length; i++) head.remove(EXTERNAL_STRIP[i]!)
+    for (let i = 0; i < internalOnly.length; i++) head.remove(internalOnly[i]!)
+    if (edge) for (let i = 0; i < EDGE_STRIP.length; i++) head.remove(EDGE_STRIP[i]!)
+  }
+  if (config.addUserAgent) {
+    head.set(H.downstreamCluster, config.nodeCluster)
+    const agent = head.get(H.userAgent)
+    if (agent === undefined || agent === '') head.set(H.userAgent, config.nodeCluster)
+    if (config.nodeId !== '') head.set(H.downstreamNode, config.nodeId)
+  }
+  if (config.via !== '') {
+    const via = head.get(H.via)
+    head.set(H.via, via === undefined || via === '' ? config.via : `${via}, ${config.via}`)
+  }
+  if (edge) head.set(H.externalAddress, trusted)
+  if (config.generateRequestId) {
+    const id = head.get(H.requestId)
+    if (id === undefined || id === '' || (edge && !config.preserveExternalRequestId)) {
+      head.set(H.requestId, config.runtime.uuid())
+    }
+  }
+  mutateXfcc(head, connection, config.xfccMode, config.xfccDetails)
+  return internal
+}
+
+function removeHopByHop(head: RequestHead): void {
+  if (!isUpgrade(head)) {
+    head.remove(H.connection)
+    head.remove(H.upgrade)
+    const te = head.get(H.te)
+    if (te !== undefined) {
+      if (te.toLowerCase().split(',').some((t) => t.trim().split(';')[0] === 'trailers')) head.set(H.te, 'trailers')
+      else head.remove(H.te)
+    }
+  }
+  head.remove(H.internal)
+  head.remove(H.keepAlive)
+  head.remove(H.proxyConnection)
+  head.remove(H.transferEncoding)
+  if (head.has(H.referer) && !validReferer(head)) head.remove(H.referer)
+}
+
+/** A referer may be given once; absolute ones without userinfo and fragment, relative ones without fragment. */
+function validReferer(head: RequestHead): boolean {
+  const all = head.values(H.referer)
+  if (all.length !== 1) return false
+  const referer = all[0]!
+  if (referer.includes('#')) return false
+  const absolute = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(referer)
+  if (absolute) return /^https?:/i.test(referer) && absolute[1] !== '' && !absolute[1]!.includes('@')
+  return referer.startsWith('/')
+}
+
+function setScheme(head: RequestHead, config: HcmConfig, secure: boolean): void {
+  if (config.schemeToOverwrite !== '') {
+    head.scheme = config.schemeToOverwrite
+    head.set(H.xForwardedProto, config.schemeToOverwrite)
+    return
+  }
+  if (head.scheme === '') {
+    const proto = head.get(H.xForwardedProto)
+    head.scheme = proto === 'http' || proto === 'https' ? proto : secure ? 'https' : 'http'
+  } else head.scheme = head.scheme.toLowerCase()
+}

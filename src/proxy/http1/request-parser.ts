@@ -1,0 +1,251 @@
+import { latin1 } from '../http/bytes.ts'
+import type { RequestHead } from '../http/headers.ts'
+import { CR, LF, SP, TAB, targetChar } from './chars.ts'
+import { closesConnection, isUpgrade, removeH2cUpgrade, sanitizeConnection } from './connection-header.ts'
+import { joinRepeated } from './joined.ts'
+import { BAD_SYNTAX, BAD_VALUE, INCOMPLETE, readLines, TOO_MANY } from './lines.ts'
+import { knownMethod, maxMethodLength } from './methods.ts'
+import { CONNECTION, CONTENT_LENGTH, HOST, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE } from './names.ts'
+import type { Http1Settings } from './settings.ts'
+import { isAuthorityValid, isTargetValid, parseAbsolute } from './target.ts'
+
+/** Why a request was refused: the status and the response code details (envoy.http codec details). */
+export interface Refusal {
+  readonly status: number
+  readonly details: string
+}
+
+const refusal = (status: number, details: string): Refusal => ({ status, details })
+
+/** Refusals by the codec (source/common/http/http1/codec_impl.h Http1ResponseCodeDetailValues). */
+export const refusals = {
+  headersTooLarge: refusal(431, 'http1.headers_too_large'),
+  tooManyHeaders: refusal(431, 'http1.too_many_headers'),
+  trailersTooLarge: refusal(431, 'http1.trailers_too_large'),
+  lowVersion: refusal(426, 'low_version'),
+  transferEncoding: refusal(501, 'http1.invalid_transfer_encoding'),
+  lengthAndChunked: refusal(400, 'http1.content_length_and_chunked_not_allowed'),
+  bodyDisallowed: refusal(400, 'http1.body_disallowed'),
+  codecError: refusal(400, 'http1.codec_error'),
+  invalidCharacters: refusal(400, 'http1.invalid_characters'),
+  invalidUrl: refusal(400, 'http1.invalid_url'),
+  invalidScheme: refusal(400, 'http1.invalid_scheme'),
+  invalidAuthority: refusal(400, 'http.invalid_authority'),
+  httpsOnPlaintext: refusal(403, 'http1.https_url_on_plaintext_connection'),
+  connectionHeader: refusal(400, 'http1.connection_header_rejected'),
+  underscore: refusal(400, 'http1.unexpected_underscore'),
+} as const satisfies Record<string, Refusal>
+
+/** The parser refused the request; `refusal` says why. */
+export const REFUSED = -2
+
+/**
+ * Parses request heads, one after another, each into the head it is given. What it found out beside the
+ * head stands in the fields below until the next one.
+ */
+export class RequestParser {
+  /** Set when `parse` answered REFUSED. */
+  refusal: Refusal = refusals.codecError
+  /** Value of content-length; -1 without. */
+  contentLength = -1
+  chunked = false
+  /** The request asks to change the protocol (CONNECT or Upgrade): its body is raw bytes. */
+  upgrade = false
+  /** The connection must close after the response. */
+  closes = false
+  private readonly settings: Http1Settings
+  private readonly isTls: boolean
+  private readonly maxSize: number
+  private lastPath = '/'
+  private lastAuthority = ''
+  private method = 'GET'
+
+  constructor(settings: Http1Settings, isTls: boolean) {
+    this.settings = settings
+    this.isTls = isTls
+    this.maxSize = settings.maxHeadersKb * 1024
+  }
+
+  /** Parses the head that starts at `pos`. Returns the position behind it, INCOMPLETE or REFUSED. */
+  parse(src: Buffer, pos: number, end: number, head: RequestHead): number {
+    let p = pos
+    while (p < end && (src[p] === CR || src[p] === LF)) p++
+    const start = p
+    head.clear()
+    p = this.requestLine(src, p, end, head)
+    if (p < 0) return p === INCOMPLETE ? INCOMPLETE : this.refuse(refusals.codecError)
+    p = readLines(src, p, end, head, this.settings.maxHeadersCount)
+    if (p < 0) {
+      if (p === INCOMPLETE) return INCOMPLETE
+      if (p === BAD_VALUE) return this.refuse(refusals.invalidCharacters)
+      return this.refuse(p === TOO_MANY ? refusals.tooManyHeaders : refusals.codecError)
+    }
+    head.wireSize = p - start
+    if (p - start > this.maxSize && head.path.length + head.byteSize > this.maxSize) {
+      return this.refuse(refusals.headersTooLarge)
+    }
+    const refused = this.examine(head)
+    return refused === undefined ? p : this.refuse(refused)
+  }
+
+  private refuse(why: Refusal): number {
+    this.refusal = why
+    return REFUSED
+  }
+
+  private requestLine(src: Buffer, pos: number, end: number, head: RequestHead): number {
+    let p = this.readMethod(src, pos, end)
+    if (p < 0) return p
+    head.method = this.method
+    while (p < end && (src[p] === SP || src[p] === TAB)) p++
+    const at = p
+    const last = this.lastPath
+    let k = 0
+    while (p < end && k < last.length && src[p] === last.charCodeAt(k)) {
+      p++
+      k++
+    }
+    while (p < end && targetChar[src[p]!] !== 0) p++
+    if (p === end) return INCOMPLETE
+    const path = k === last.length && p - at === k ? last : latin1(src, at, p)
+    head.path = path
+    this.lastPath = path
+    if (path.charCodeAt(0) !== 47 && !isTargetValid(path, this.method === 'CONNECT')) return BAD_SYNTAX
+    return this.version(src, p, end, head)
+  }
+
+  private readMethod(src: Buffer, pos: number, end: number): number {
+    if (end - pos > 4 && src[pos] === 71 && src[pos + 1] === 69 && src[pos + 2] === 84 && src[pos + 3] === SP) {
+      this.method = 'GET'
+      return pos + 4
+    }
+    let p = pos
+    while (p < end && src[p]! > SP && p - pos <= maxMethodLength) p++
+    if (p === end) return INCOMPLETE
+    const known = src[p] === SP || src[p] === TAB ? knownMethod(latin1(src, pos, p)) : undefined
+    if (known === undefined) return BAD_SYNTAX
+    this.method = known
+    return p + 1
+  }
+
+  /** The rest of the request line: ` HTTP/1.1`, blanks around it; nothing at all is HTTP/0.9. */
+  private version(src: Buffer, pos: number, end: number, head: RequestHead): number {
+    if (end - pos > 10 && src[pos + 8] === 49 && src[pos + 9] === CR && src[pos + 10] === LF && isHttp1(src, pos)) {
+      head.version = 11
+      return pos + 11
+    }
+    let p = pos
+    while (p < end && src[p] !== LF) p++
+    if (p === end) return INCOMPLETE
+    const text = latin1(src, pos, src[p - 1] === CR ? p - 1 : p)
+    if (!/^(?:[ \t]+HTTP\/\d\.\d)?[ \t]*$/.test(text)) return BAD_SYNTAX
+    head.version = text.includes('HTTP/1.1') ? 11 : 10
+    return p + 1
+  }
+
+  /** Everything that can be wrong with a head that could be read, in Envoy's order. */
+  private examine(head: RequestHead): Refusal | undefined {
+    if (head.repeated) joinRepeated(head)
+    const { settings, method } = this
+    this.upgrade = false
+    this.contentLength = -1
+    this.chunked = false
+    const length = head.get(CONTENT_LENGTH)
+    if (length !== undefined) {
+      if (!/^\d{1,16}$/.test(length)) return refusals.codecError
+      this.contentLength = Number(length)
+      if (this.contentLength > Number.MAX_SAFE_INTEGER) return refusals.codecError
+    }
+    const encoding = head.get(TRANSFER_ENCODING)
+    if (head.has(UPGRADE) && isUpgrade(head) && !removeH2cUpgrade(head)) this.upgrade = true
+    if (method === 'CONNECT') {
+      if (this.contentLength > 0) return refusals.bodyDisallowed
+      if (length !== undefined) head.remove(CONTENT_LENGTH)
+      this.contentLength = -1
+      this.upgrade = true
+    }
+    if (encoding !== undefined) {
+      const isChunked = encoding.toLowerCase() === 'chunked'
+      if (this.contentLength >= 0) {
+        if (!isChunked || !settings.allowChunkedLength) return refusals.lengthAndChunked
+        head.remove(CONTENT_LENGTH)
+        this.contentLength = -1
+      }
+      if (!isChunked || method === 'CONNECT') return refusals.transferEncoding
+      this.chunked = true
+    }
+    const target = this.target(head)
+    if (target !== undefined) return target
+    if (head.has(CONNECTION)) {
+      if (!sanitizeConnection(head)) return refusals.connectionHeader
+      this.closes = closesConnection(head, head.version)
+    } else {
+      this.closes = head.version !== 11 || (head.has(PROXY_CONNECTION) && closesConnection(head, head.version))
+    }
+    if (settings.underscores !== 'allow' && !this.checkUnderscores(head)) return refusals.underscore
+    if (head.version !== 11 && !settings.acceptHttp10) return refusals.lowVersion
+    return undefined
+  }
+
+  /** Splits the target and the Host line into authority, scheme and path. */
+  private target(head: RequestHead): Refusal | undefined {
+    const path = head.path
+    head.scheme = ''
+    head.protocol = ''
+    this.host(head)
+    const origin = path.charCodeAt(0) === 47 || (path.charCodeAt(0) === 42 && head.method === 'OPTIONS')
+    const isConnect = head.method === 'CONNECT'
+    if ((!origin || isConnect) && (this.settings.allowAbsoluteUrl || isConnect)) {
+      const absolute = parseAbsolute(path, isConnect)
+      if (absolute === undefined) return refusals.invalidUrl
+      head.authority = absolute.authority
+      head.hasAuthority = true
+      head.path = absolute.path
+      head.scheme = absolute.scheme
+      if (!isConnect && head.scheme !== 'http' && head.scheme !== 'https') return refusals.invalidScheme
+      if (this.settings.refuseHttpsOnPlaintext && head.scheme === 'https' && !this.isTls) {
+        return refusals.httpsOnPlaintext
+      }
+    }
+    if (head.authority !== this.lastAuthority) {
+      if (!isAuthorityValid(head.authority)) return refusals.invalidAuthority
+      this.lastAuthority = head.authority
+    }
+    return undefined
+  }
+
+  private host(head: RequestHead): void {
+    const i = head.find(HOST, 0)
+    if (i < 0) {
+      head.hasAuthority = head.version !== 11 && this.settings.defaultHostForHttp10 !== ''
+      head.authority = head.hasAuthority ? this.settings.defaultHostForHttp10 : ''
+      return
+    }
+    head.hasAuthority = true
+    head.authority = head.valueIs(i, this.lastAuthority) ? this.lastAuthority : head.valueAt(i)
+    head.removeAt(i)
+  }
+
+  private checkUnderscores(head: RequestHead): boolean {
+    for (let i = head.lines - 1; i >= 0; i--) {
+      if (!head.nameAt(i).includes('_')) continue
+      if (this.settings.underscores === 'reject') return false
+      head.removeAt(i)
+    }
+    return true
+  }
+}
+
+/** ` HTTP/1.` at `p`. */
+function isHttp1(src: Buffer, p: number): boolean {
+  return (
+    src[p] === SP &&
+    src[p + 1] === 72 &&
+    src[p + 2] === 84 &&
+    src[p + 3] === 84 &&
+    src[p + 4] === 80 &&
+    src[p + 5] === 47 &&
+    src[p + 6] === 49 &&
+    src[p + 7] === 46
+  )
+}

@@ -1,0 +1,149 @@
+import type { Message } from '@bufbuild/protobuf'
+import type { DownstreamTlsContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import type { ProxyContext } from '../context.ts'
+import type { ServerTlsOptions } from '../net/transport.ts'
+import type { Counter, StatsStore } from '../observe/stats.ts'
+import { type BuiltContext, CommonTls } from '../tls/common-context.ts'
+import type { SecretProvider } from '../tls/secrets.ts'
+import type { CertificateInfo, TlsInfo } from './connection.ts'
+
+/** Counters of `listener.<address>.ssl.` (source/common/tls/stats.h). */
+export class DownstreamTlsStats {
+  private readonly store: StatsStore
+  private readonly prefix: string
+  private readonly handshake: Counter
+  private readonly connectionError: Counter
+  private readonly noCertificate: Counter
+  private readonly verifyError: Counter
+  private readonly verifyNoCert: Counter
+  private readonly missing: Counter
+  readonly verifySan: Counter
+  readonly verifyHash: Counter
+
+  constructor(stats: StatsStore, prefix: string) {
+    this.store = stats
+    this.prefix = `listener.${prefix}`
+    const counter = (name: string) => stats.counter(`${this.prefix}.ssl.${name}`)
+    this.handshake = counter('handshake')
+    this.connectionError = counter('connection_error')
+    this.noCertificate = counter('no_certificate')
+    this.verifyError = counter('fail_verify_error')
+    this.verifyNoCert = counter('fail_verify_no_cert')
+    this.verifySan = counter('fail_verify_san')
+    this.verifyHash = counter('fail_verify_cert_hash')
+    counter('session_reused')
+    this.missing = stats.counter(`${this.prefix}.server_ssl_socket_factory.downstream_context_secrets_not_ready`)
+  }
+
+  onSecure(info: TlsInfo | undefined): void {
+    this.handshake.inc()
+    if (!info) return
+    if (!info.peer) this.noCertificate.inc()
+    this.store.counter(`${this.prefix}.ssl.versions.${info.version}`).inc()
+    this.store.counter(`${this.prefix}.ssl.ciphers.${info.cipher}`).inc()
+  }
+
+  /** `details` are Envoy's words; a connection that was given up without any counts nothing. */
+  onFailed(details: string): void {
+    if (details.includes('PEER_DID_NOT_RETURN_A_CERTIFICATE')) this.verifyNoCert.inc()
+    else if (details.includes('CERTIFICATE_VERIFY_FAILED')) {
+      // SAN and hash mismatches were counted where they were found.
+      if (!/SAN|cert.hash/.test(details)) this.verifyError.inc()
+    } else if (details.includes('TLS_error')) this.connectionError.inc()
+  }
+
+  missingSecret(): void {
+    this.missing.inc()
+  }
+}
+
+/** What downstream TLS is built with. */
+export interface DownstreamTlsDeps {
+  readonly context: ProxyContext
+  readonly secrets: SecretProvider
+  readonly listener: { readonly statPrefix: string }
+}
+
+/** Fields of DownstreamTlsContext that have no effect yet. */
+const NOT_ENFORCED = [
+  ['ocspStaplePolicy', 'ocsp_staple_policy'],
+  ['disableStatefulSessionResumption', 'disable_stateful_session_resumption'],
+  ['sessionTimeout', 'session_timeout'],
+  ['fullScanCertsOnSniMismatch', 'full_scan_certs_on_sni_mismatch'],
+] as const
+
+/** TLS of one filter chain (source/common/tls/server_context_impl.cc). The context follows the secrets. */
+export class DownstreamTls {
+  readonly stats: DownstreamTlsStats
+  private readonly common: CommonTls
+  private readonly requireCert: boolean
+  private readonly waiting: (() => void)[] = []
+  private made: { readonly from: BuiltContext; readonly options: ServerTlsOptions } | undefined
+
+  /** `message`: a DownstreamTlsContext. Throws ConfigError. */
+  constructor(message: Message, deps: DownstreamTlsDeps) {
+    const config = message as DownstreamTlsContext
+    const { context } = deps
+    for (const [field, name] of NOT_ENFORCED) if (config[field]) context.notEnforced?.(`downstream_tls_context.${name}`)
+    if (config.requireSni) throw new Error('downstream_tls_context.require_sni is not supported')
+    if (config.sessionTicketKeysType.case !== undefined) {
+      context.notEnforced?.(`downstream_tls_context.${snakeCase(config.sessionTicketKeysType.case)}`)
+    }
+    if (!config.commonTlsContext) throw new Error('No TLS certificates found for server context')
+    const common = config.commonTlsContext
+    if (common.tlsCertificates.length + common.tlsCertificateSdsSecretConfigs.length === 0) {
+      throw new Error('No TLS certificates found for server context')
+    }
+    this.requireCert = config.requireClientCertificate ?? false
+    this.stats = new DownstreamTlsStats(context.stats, deps.listener.statPrefix)
+    // BoringSSL's server accepts up to 1.3 unless told otherwise.
+    this.common = new CommonTls(common, 'TLSv1.3', deps.secrets, 'common_tls_context')
+    this.common.onChange(() => this.settle())
+  }
+
+  /** Calls `ready` once, when all secrets are there. */
+  whenWarm(ready: () => void): void {
+    this.waiting.push(ready)
+    this.settle()
+  }
+
+  private settle(): void {
+    if (!this.common.ready) return
+    for (const ready of this.waiting.splice(0)) ready()
+  }
+
+  /** How the next connection is secured; undefined while a secret is missing. */
+  options(): ServerTlsOptions | undefined {
+    const from = this.common.built
+    if (!from) return undefined
+    if (this.made?.from !== from) this.made = { from, options: this.make(from) }
+    return this.made.options
+  }
+
+  private make(from: BuiltContext): ServerTlsOptions {
+    const { verifier } = from
+    const failed = (why: 'san' | 'hash') => (why === 'san' ? this.stats.verifySan : this.stats.verifyHash).inc()
+    return {
+      context: from.context,
+      alpn: this.common.alpn,
+      // Envoy asks for a certificate whenever it could verify one.
+      requestCert: this.requireCert || from.hasCa || verifier !== undefined,
+      requireCert: this.requireCert,
+      verifyChain: from.verifyChain,
+      verify: verifier && ((peer: CertificateInfo | undefined) => verifier.verify(peer, failed)),
+    }
+  }
+
+  /** The certificate that clients are shown, PEM; undefined while it is missing. */
+  get certificatePem(): string | undefined {
+    return this.common.built?.certificate?.cert
+  }
+
+  close(): void {
+    this.common.close()
+  }
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
+}

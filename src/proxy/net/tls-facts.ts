@@ -1,0 +1,66 @@
+import type tls from 'node:tls'
+import type { TlsInfo } from '../listener/connection.ts'
+import { LazyCertificate } from './certificate.ts'
+
+/** TlsInfo of a socket past its handshake. Certificates are looked at when first asked for. */
+export class TlsFacts implements TlsInfo {
+  readonly version: string
+  readonly cipher: string
+  readonly sni: string
+  readonly alpn: string
+  private readonly socket: tls.TLSSocket
+  private peerKnown = false
+  private localKnown = false
+  private peerFacts: LazyCertificate | undefined = undefined
+  private localFacts: LazyCertificate | undefined = undefined
+  private session: string | undefined = undefined
+
+  constructor(socket: tls.TLSSocket, sni: string) {
+    this.socket = socket
+    this.version = socket.getProtocol() ?? ''
+    this.cipher = socket.getCipher()?.name ?? ''
+    this.sni = sni
+    this.alpn = socket.alpnProtocol || ''
+  }
+
+  get peer(): LazyCertificate | undefined {
+    if (!this.peerKnown) {
+      const certificate = this.socket.getPeerX509Certificate()
+      if (certificate !== undefined) this.peerFacts = new LazyCertificate(certificate)
+      this.peerKnown = true
+    }
+    return this.peerFacts
+  }
+
+  get local(): LazyCertificate | undefined {
+    if (!this.localKnown) {
+      const certificate = this.socket.getX509Certificate()
+      if (certificate !== undefined) this.localFacts = new LazyCertificate(certificate)
+      this.localKnown = true
+    }
+    return this.localFacts
+  }
+
+  get sessionId(): string {
+    this.session ??= sessionId(this.socket.getSession())
+    return this.session
+  }
+}
+
+/** The id within a serialised SSL_SESSION: SEQUENCE { version, protocol, cipher, id, … }, in hex. */
+function sessionId(der: Buffer | undefined): string {
+  if (der === undefined) return ''
+  let at = skipHeader(der, 0).start
+  for (let field = 0; field < 3; field++) at = skipHeader(der, at).end
+  const id = skipHeader(der, at)
+  return der.subarray(id.start, id.end).toString('hex')
+}
+
+function skipHeader(der: Buffer, at: number): { start: number; end: number } {
+  const first = der[at + 1] ?? 0
+  if (first < 128) return { start: at + 2, end: at + 2 + first }
+  let length = 0
+  const bytes = first & 127
+  for (let i = 0; i < bytes; i++) length = length * 256 + (der[at + 2 + i] ?? 0)
+  return { start: at + 2 + bytes, end: at + 2 + bytes + length }
+}

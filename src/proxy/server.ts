@@ -1,0 +1,246 @@
+import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
+import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { Runtime } from '../runtime.ts'
+import { make } from '../xds/messages.ts'
+import type { AdsTransport } from '../xds/stream.ts'
+import { AdminServer } from './admin/admin-server.ts'
+import type { ServerState } from './admin/view.ts'
+import type { ListenerContext, LogFiles, ProxyContext } from './context.ts'
+import type { CaptureTable } from './listener/capture.ts'
+import { type Address, type AddressBook, identityBook } from './listener/connection.ts'
+import { ListenerManager } from './listener/listener-manager.ts'
+import { BufferedLogFiles } from './observe/log-files.ts'
+import { StatsStore } from './observe/stats.ts'
+import { adminView } from './server/admin-view.ts'
+import { Ads } from './server/ads.ts'
+import { openAdsTransport } from './server/ads-endpoint.ts'
+import { noteBootstrapFields } from './server/bootstrap-fields.ts'
+import { DrainState } from './server/drain-state.ts'
+import { NotEnforced } from './server/not-enforced.ts'
+import { RouteTable } from './server/route-table.ts'
+import type { StreamInfo } from './stream-info.ts'
+import { SecretStore } from './tls/secrets.ts'
+import { createClusterManager, type DynamicClusterManager } from './upstream/cluster-manager.ts'
+
+/** What a proxy is made of. */
+export interface ProxyServerOptions {
+  readonly bootstrap: Bootstrap
+  readonly runtime: Runtime
+  /** Instead of the control plane that the bootstrap names. */
+  readonly adsTransport?: AdsTransport
+  /** Sockets that stand for destinations; with them, listeners bind nothing unless `bindAddress` says so. */
+  readonly captureTable?: CaptureTable
+  /** Opens a capture socket on demand, for the admin interface. */
+  readonly capture?: (destination: Address) => Promise<Address>
+  readonly book?: AddressBook
+  readonly logs?: LogFiles
+  /** The socket beneath a listener's configured address; undefined: it is not bound. Default: the address itself. */
+  readonly bindAddress?: (configured: Address) => Address | undefined
+  /** Where the admin interface listens, instead of where the bootstrap says. */
+  readonly adminAddress?: Address
+  /** ms that connections of removed listeners may take to finish. Default 600,000, as Envoy's --drain-time-s. */
+  readonly drainTime?: number
+  /** What `/server_info` shows as command line. */
+  readonly commandLineOptions?: Readonly<Record<string, unknown>>
+  readonly version?: string
+  /** Lines for the operator: what is not enforced, what failed later. Default: stderr. */
+  readonly warn?: (line: string) => void
+  readonly onStreamComplete?: (info: StreamInfo, listener: ListenerContext) => void
+  /** Somebody asked the proxy to exit (`/quitquitquit`); stopping is the owner's. */
+  readonly onQuit?: () => void
+}
+
+const DRAIN_TIME_MS = 600_000
+
+/** One proxy: a bootstrap in, listeners up, an admin interface (source/server/server.cc). */
+export class ProxyServer {
+  readonly stats = new StatsStore()
+  readonly clusters: DynamicClusterManager
+  readonly listeners: ListenerManager
+  readonly routes: RouteTable
+  readonly secrets: SecretStore
+  readonly notEnforced: NotEnforced
+  readonly drain: DrainState
+  readonly logs: LogFiles
+  readonly options: ProxyServerOptions
+  /** Wall clock at start, ms. */
+  readonly started: number
+  ads: Ads | undefined
+  private readonly node: Node
+  private readonly ownLogs: BufferedLogFiles | undefined
+  private admin: AdminServer | undefined
+  private adminBound: Address | undefined
+  private phase: 'clusters' | 'listeners' | 'live' | 'failed' = 'clusters'
+  private readonly waiting: { resolve: () => void; reject: (error: unknown) => void }[] = []
+  private failure: unknown
+  private stopped = false
+
+  /** Builds everything static. Throws, with all that is wrong, when the bootstrap cannot be used. */
+  constructor(options: ProxyServerOptions) {
+    const { bootstrap, runtime } = options
+    this.options = options
+    this.started = runtime.wallNow()
+    this.node = bootstrap.node ?? make('envoy.config.core.v3.Node')
+    const warn = options.warn ?? ((line: string) => process.stderr.write(`${line}\n`))
+    this.notEnforced = new NotEnforced(warn)
+    noteBootstrapFields(bootstrap, this.notEnforced)
+    this.ownLogs = options.logs ? undefined : new BufferedLogFiles(runtime, this.stats)
+    this.logs = options.logs ?? this.ownLogs!
+    const drainTime = options.drainTime ?? DRAIN_TIME_MS
+    this.drain = new DrainState(runtime, drainTime)
+    this.routes = new RouteTable(() => runtime.wallNow())
+    this.secrets = new SecretStore(() => runtime.wallNow())
+    bootstrap.staticResources?.secrets.forEach((secret, i) => {
+      this.secrets.addStatic(secret, `static_resources.secrets[${i}]`)
+    })
+    const book = options.book ?? identityBook
+    this.clusters = createClusterManager({ runtime, stats: this.stats, book, secrets: this.secrets })
+    const context: ProxyContext = {
+      runtime,
+      stats: this.stats,
+      node: this.node,
+      clusters: this.clusters,
+      routes: this.routes,
+      book,
+      logs: this.logs,
+      draining: () => this.drain.draining(),
+      notEnforced: (path) => this.notEnforced.note(path),
+      onStreamComplete: options.onStreamComplete,
+    }
+    this.listeners = new ListenerManager({
+      deps: { context, secrets: this.secrets },
+      drainTime,
+      bindAddress: options.bindAddress ?? ((address) => (options.captureTable ? undefined : address)),
+      onError: warn,
+    })
+    this.addStatic(bootstrap)
+    this.stats.gauge('server.live')
+    this.stats.gauge('server.state').set(2)
+  }
+
+  private addStatic(bootstrap: Bootstrap): void {
+    for (const cluster of bootstrap.staticResources?.clusters ?? []) this.clusters.addOrUpdate(cluster, '', false)
+    for (const listener of bootstrap.staticResources?.listeners ?? []) this.listeners.addOrUpdate(listener, '', false)
+  }
+
+  /**
+   * Starts. Resolves when the static listeners listen; with a control plane, as soon as it is asked (see
+   * `whenReady`). Rejects when a static listener or the admin interface cannot be bound.
+   */
+  async start(): Promise<void> {
+    const { bootstrap, captureTable } = this.options
+    captureTable?.connectTo((socket, entry) => this.listeners.capture(socket, entry))
+    try {
+      await this.startAdmin()
+      const { adsConfig } = bootstrap.dynamicResources ?? {}
+      if (adsConfig) {
+        const transport = this.options.adsTransport ?? (await openAdsTransport(bootstrap, adsConfig))
+        const { runtime } = this.options
+        const { stats, node, clusters, listeners, routes, secrets } = this
+        this.ads = new Ads(transport, bootstrap, { runtime, stats, node, clusters, listeners, routes, secrets })
+        this.ads.start()
+      }
+      const ready = this.initialise()
+      if (!adsConfig) await ready
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+  }
+
+  private async startAdmin(): Promise<void> {
+    const address = this.options.adminAddress ?? adminAddressOf(this.options.bootstrap)
+    if (!address) return
+    this.admin = new AdminServer(adminView(this))
+    this.adminBound = await this.admin.listen(address)
+  }
+
+  /** Envoy's order: clusters, then listeners, then traffic. */
+  private initialise(): Promise<void> {
+    const { ads, clusters, listeners } = this
+    const afterListeners = () =>
+      listeners.whenWarm(() => {
+        listeners.start().then(
+          () => this.settle(undefined),
+          (error: unknown) => this.settle(error),
+        )
+      })
+    const afterClusters = () => {
+      this.phase = 'listeners'
+      this.stats.gauge('server.state').set(3)
+      if (ads) ads.startListeners(afterListeners)
+      else afterListeners()
+    }
+    const warmClusters = () => clusters.whenWarm(afterClusters)
+    if (ads) ads.whenClusters(warmClusters)
+    else warmClusters()
+    return this.whenReady()
+  }
+
+  private settle(error: unknown): void {
+    if (this.phase === 'live' || this.phase === 'failed') return
+    this.phase = error === undefined ? 'live' : 'failed'
+    this.failure = error
+    this.stats.gauge('server.live').set(error === undefined ? 1 : 0)
+    this.stats.gauge('server.state').set(0)
+    for (const { resolve, reject } of this.waiting.splice(0)) {
+      if (error === undefined) resolve()
+      else reject(error)
+    }
+  }
+
+  /** Resolves when the proxy is LIVE: clusters and listeners have their first config and serve. */
+  whenReady(): Promise<void> {
+    if (this.phase === 'live') return Promise.resolve()
+    if (this.phase === 'failed') return Promise.reject(this.failure)
+    return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }))
+  }
+
+  /** True when the proxy is LIVE. */
+  get ready(): boolean {
+    return this.state === 'LIVE'
+  }
+
+  get state(): ServerState {
+    if (this.phase === 'clusters') return 'PRE_INITIALIZING'
+    if (this.phase !== 'live') return 'INITIALIZING'
+    return this.drain.failed ? 'DRAINING' : 'LIVE'
+  }
+
+  /** Where the admin interface listens; undefined without one, and before `start`. */
+  get adminAddress(): Address | undefined {
+    return this.adminBound
+  }
+
+  /** ms that connections may take to finish. */
+  get drainTime(): number {
+    return this.options.drainTime ?? DRAIN_TIME_MS
+  }
+
+  /** Opens log files again, for rotation; files that the owner brought are the owner's. */
+  reopenLogs(): void {
+    this.ownLogs?.reopen()
+  }
+
+  /** Stops at once: sockets close, connections end, log files are written. */
+  async stop(): Promise<void> {
+    if (this.stopped) return
+    this.stopped = true
+    this.options.captureTable?.connectTo(undefined)
+    this.ads?.close()
+    this.listeners.close()
+    this.clusters.close()
+    await this.admin?.close()
+    await this.ownLogs?.close()
+    this.settle(new Error('the proxy was stopped'))
+  }
+}
+
+function adminAddressOf(bootstrap: Bootstrap): Address | undefined {
+  const address = bootstrap.admin?.address?.address
+  if (!address) return undefined
+  if (address.case !== 'socketAddress' || address.value.portSpecifier.case === 'namedPort') {
+    throw new Error('admin.address: only socket_address with port_value is supported')
+  }
+  return { ip: address.value.address, port: address.value.portSpecifier.value ?? 0 }
+}

@@ -1,0 +1,118 @@
+import type { Message } from '@bufbuild/protobuf'
+import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import { splitPem } from '../admin/certs.ts'
+import { compileStatsTags } from '../admin/stats-tags.ts'
+import type { AdminView, ListenerView, RefusedResource, VersionedResource } from '../admin/view.ts'
+import type { ListenerVersion, ManagedListener } from '../listener/listener-manager.ts'
+import { openTypedConfig } from '../listener/typed-filter.ts'
+import type { ProxyServer } from '../server.ts'
+
+const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
+const LEVELS = ['trace', 'debug', 'info', 'warning', 'warn', 'error', 'critical', 'off']
+
+/** What the admin interface sees of a proxy. */
+export function adminView(server: ProxyServer): AdminView {
+  const { options, drain } = server
+  const { bootstrap, runtime } = options
+  let level = 'info'
+  return {
+    runtime,
+    get stats() {
+      server.ads?.publishStats()
+      server.stats.gauge('server.uptime').set(Math.floor((runtime.wallNow() - server.started) / 1000))
+      return server.stats
+    },
+    node: bootstrap.node,
+    version: options.version ?? 'dinghy',
+    started: server.started,
+    commandLineOptions: options.commandLineOptions ?? {},
+    bootstrap: { name: '', message: bootstrap, version: '', updated: server.started },
+    statsTags: compileStatsTags(bootstrap.statsConfig),
+    state: () => server.state,
+    clusters: () => server.clusters.views(),
+    cdsVersion: () => server.ads?.cdsVersion ?? '',
+    ldsVersion: () => server.ads?.ldsVersion ?? '',
+    listeners: () => server.listeners.all().map(listenerView),
+    staticRoutes: () => inlineRoutes(server),
+    dynamicRoutes: () => server.routes.resources(),
+    secrets: () => server.secrets.entries(),
+    certificates: () => certificates(server),
+    capture: options.capture,
+    failHealthcheck(fail) {
+      drain.failed = fail
+    },
+    drainListeners({ graceful, inboundOnly, skipExit }) {
+      if (!graceful) {
+        server.listeners.stopListening(inboundOnly)
+        return
+      }
+      if (!drain.start()) return
+      server.listeners.drainAll()
+      if (skipExit) return
+      runtime.after(server.drainTime, () => server.listeners.stopListening(inboundOnly))
+    },
+    reopenLogs: () => server.reopenLogs(),
+    logLevel: () => level,
+    setLogLevel(wanted) {
+      if (!LEVELS.includes(wanted)) return false
+      level = wanted
+      return true
+    },
+    quit: () => options.onQuit?.(),
+  }
+}
+
+function listenerView(managed: ManagedListener): ListenerView {
+  const { error, active } = managed
+  return {
+    name: managed.name,
+    dynamic: managed.dynamic,
+    active: active && versioned(active),
+    warming: managed.warming && versioned(managed.warming),
+    draining: undefined,
+    error: error && refused(error),
+    addresses: (active?.listener.addresses ?? []).map((address) => {
+      const bound = managed.sockets.get(`${address.ip.includes(':') ? `[${address.ip}]` : address.ip}:${address.port}`)
+      return address.port === 0 && bound ? { ip: address.ip, port: bound.address.port } : address
+    }),
+  }
+}
+
+function versioned({ listener, version, updated }: ListenerVersion): VersionedResource {
+  return { name: listener.name, message: listener.proto, version, updated }
+}
+
+function refused(error: NonNullable<ManagedListener['error']>): RefusedResource {
+  return { message: error.proto, details: error.details, attempted: error.attempted, version: error.version }
+}
+
+/** Route configurations that stand inside connection managers. */
+function inlineRoutes(server: ProxyServer): VersionedResource[] {
+  const found: VersionedResource[] = []
+  for (const { active } of server.listeners.all()) {
+    for (const chain of active?.listener.chains ?? []) {
+      for (const filter of chain.proto.filters) {
+        const { typeName, message } = openTypedConfig(filter)
+        const inline = typeName === HCM ? inlineRoute(message) : undefined
+        if (inline) found.push({ name: inline.name, message: inline, version: '', updated: active!.updated })
+      }
+    }
+  }
+  return found
+}
+
+function inlineRoute(message: Message): (Message & { name: string }) | undefined {
+  const { routeSpecifier } = message as HttpConnectionManager
+  return routeSpecifier.case === 'routeConfig' ? routeSpecifier.value : undefined
+}
+
+function certificates(server: ProxyServer): { ca: string[]; chain: string[] }[] {
+  const found: { ca: string[]; chain: string[] }[] = []
+  for (const { active } of server.listeners.all()) {
+    for (const chain of active?.listener.chains ?? []) {
+      const pem = chain.tls?.certificatePem
+      if (pem !== undefined) found.push({ ca: splitPem(chain.tls?.trustedCaPem ?? ''), chain: splitPem(pem) })
+    }
+  }
+  return found
+}

@@ -1,0 +1,277 @@
+import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
+import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
+import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { ClusterLoadAssignment } from '#gen/envoy/config/endpoint/v3/endpoint_pb.js'
+import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
+import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
+import type { Secret } from '#gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
+import type { Runtime } from '../../runtime.ts'
+import { AdsClient, type Subscription } from '../../xds/client.ts'
+import type { TypeStats, Update } from '../../xds/client-type.ts'
+import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } from '../../xds/resource-types.ts'
+import type { AdsTransport } from '../../xds/stream.ts'
+import type { ListenerManager } from '../listener/listener-manager.ts'
+import type { StatsStore } from '../observe/stats.ts'
+import type { SecretStore } from '../tls/secrets.ts'
+import type { DynamicClusterManager } from '../upstream/cluster-manager.ts'
+import { adsMode, isAds } from './ads-endpoint.ts'
+import type { RouteTable } from './route-table.ts'
+
+/** Everything that configuration from a control plane goes to. */
+export interface AdsTargets {
+  readonly runtime: Runtime
+  readonly stats: StatsStore
+  readonly node: Node
+  readonly clusters: DynamicClusterManager
+  readonly listeners: ListenerManager
+  readonly routes: RouteTable
+  readonly secrets: SecretStore
+}
+
+/**
+ * Configuration from a control plane, in Envoy's order: clusters and their endpoints first, listeners once the
+ * clusters are initialised, routes and secrets as listeners and clusters ask for them. A resource that cannot be
+ * used makes a NACK with Envoy's words; the good ones of the same response are used all the same.
+ */
+export class Ads {
+  private readonly client: AdsClient
+  private readonly targets: AdsTargets
+  private readonly usesCds: boolean
+  private readonly usesLds: boolean
+  private cds: Subscription | undefined
+  private lds: Subscription | undefined
+  private eds: Subscription | undefined
+  private rds: Subscription | undefined
+  private sds: Subscription | undefined
+  private clustersReady = false
+  private listenersReady = false
+  private readonly waiting: { clusters: (() => void)[]; listeners: (() => void)[] } = { clusters: [], listeners: [] }
+
+  constructor(transport: AdsTransport, bootstrap: Bootstrap, targets: AdsTargets) {
+    const dynamic = bootstrap.dynamicResources!
+    const config = dynamic.adsConfig!
+    this.targets = targets
+    this.usesCds = isAds(dynamic.cdsConfig, 'bootstrap.dynamic_resources.cds_config')
+    this.usesLds = isAds(dynamic.ldsConfig, 'bootstrap.dynamic_resources.lds_config')
+    const timeout = (dynamic.cdsConfig ?? dynamic.ldsConfig)?.initialFetchTimeout
+    const connected = targets.stats.gauge('control_plane.connected_state')
+    this.client = new AdsClient({
+      transport,
+      runtime: targets.runtime,
+      node: targets.node,
+      mode: adsMode(config),
+      setNodeOnFirstMessageOnly: config.setNodeOnFirstMessageOnly,
+      ...(timeout ? { initialFetchTimeoutMs: Number(timeout.seconds) * 1000 + timeout.nanos / 1e6 } : {}),
+      onState: (up) => connected.set(up ? 1 : 0),
+    })
+  }
+
+  /** Opens the stream and asks for clusters, if they come this way. */
+  start(): void {
+    const { clusters, routes, secrets } = this.targets
+    this.follow(
+      clusters.wantedEndpoints,
+      (fn) => clusters.onWantedEndpoints(fn),
+      (names) => this.needEds(names),
+    )
+    this.follow(
+      secrets.wanted,
+      (fn) => secrets.onWanted(fn),
+      (names) => this.needSds(names),
+    )
+    routes.onWanted = (name, wanted) => this.needRoute(name, wanted)
+    for (const name of routes.wanted) this.needRoute(name, true)
+    if (this.usesCds) {
+      this.cds = this.client.subscribe(CLUSTER_TYPE, '*', {
+        onUpdate: (update) => this.onClusters(update),
+        onFetchTimeout: () => this.clustersCame(),
+      })
+    } else {
+      this.clustersCame()
+    }
+    this.client.start()
+  }
+
+  private follow(
+    now: readonly string[],
+    listen: (fn: (names: readonly string[]) => void) => void,
+    need: (names: readonly string[]) => void,
+  ): void {
+    listen(need)
+    need(now)
+  }
+
+  /** Calls `fn` once the first clusters have come, or do not come this way; they may still be warming. */
+  whenClusters(fn: () => void): void {
+    if (this.clustersReady) fn()
+    else this.waiting.clusters.push(fn)
+  }
+
+  /** Asks for listeners; `fn` is called once the first ones have come, or do not come this way. */
+  startListeners(fn: () => void): void {
+    if (!this.usesLds || this.lds) {
+      fn()
+      return
+    }
+    this.waiting.listeners.push(fn)
+    this.lds = this.client.subscribe(LISTENER_TYPE, '*', {
+      onUpdate: (update) => this.onListeners(update),
+      onFetchTimeout: () => this.listenersCame(),
+    })
+  }
+
+  private clustersCame(): void {
+    this.clustersReady = true
+    for (const fn of this.waiting.clusters.splice(0)) fn()
+  }
+
+  private listenersCame(): void {
+    this.listenersReady = true
+    for (const fn of this.waiting.listeners.splice(0)) fn()
+  }
+
+  private onClusters(update: Update): string[] {
+    const { clusters } = this.targets
+    const problems: string[] = []
+    for (const { name, version, resource } of update.added) {
+      try {
+        clusters.addOrUpdate(resource as ClusterProto, version || update.version, true)
+      } catch (error) {
+        problems.push(`${name}: ${messageOf(error)}`)
+      }
+    }
+    for (const name of update.removed) clusters.remove(name)
+    const errors = problems.length > 0 ? [`Error adding/updating cluster(s) ${problems.join(', ')}`] : []
+    const started = this.clustersReady
+    this.clustersCame()
+    if (errors.length > 0) return errors
+    if (started && !clusters.warm) {
+      const answer = update.hold()
+      clusters.whenWarm(() => answer())
+    }
+    return []
+  }
+
+  private onListeners(update: Update): string[] {
+    const { listeners } = this.targets
+    for (const name of update.removed) listeners.remove(name)
+    let problems = ''
+    for (const { name, version, resource } of update.added) {
+      try {
+        listeners.addOrUpdate(resource as ListenerProto, version || update.version, true)
+      } catch (error) {
+        problems += `${name}: ${messageOf(error)}\n`
+      }
+    }
+    this.listenersCame()
+    return problems === '' ? [] : [`Error adding/updating listener(s) ${problems}`]
+  }
+
+  private needEds(names: readonly string[]): void {
+    const { clusters } = this.targets
+    if (!this.eds) {
+      if (names.length === 0) return
+      this.eds = this.client.subscribe(ENDPOINT_TYPE, names, {
+        onUpdate: (update) =>
+          collect(update.added, (resource, version) =>
+            clusters.setEndpoints(resource as ClusterLoadAssignment, version || update.version),
+          ),
+        onFetchTimeout: (late) => clusters.endpointsTimedOut(late),
+      })
+      return
+    }
+    this.adjust(this.eds, names)
+  }
+
+  private needSds(names: readonly string[]): void {
+    const { secrets } = this.targets
+    if (!this.sds) {
+      if (names.length === 0) return
+      this.sds = this.client.subscribe(SECRET_TYPE, names, {
+        onUpdate: (update) =>
+          collect(update.added, (resource, version) => secrets.set(resource as Secret, version || update.version)),
+      })
+      return
+    }
+    this.adjust(this.sds, names)
+  }
+
+  private readonly asked = new Map<Subscription, Set<string>>()
+
+  private adjust(subscription: Subscription, names: readonly string[]): void {
+    const before = this.asked.get(subscription) ?? new Set([...subscription.held.keys()])
+    const now = new Set(names)
+    subscription.add(names)
+    subscription.remove([...before].filter((name) => !now.has(name)))
+    this.asked.set(subscription, now)
+  }
+
+  private needRoute(name: string, wanted: boolean): void {
+    const { routes } = this.targets
+    if (!this.rds) {
+      if (!wanted) return
+      this.rds = this.client.subscribe(ROUTE_TYPE, [name], {
+        onUpdate: (update) =>
+          collect(update.added, (resource, version) =>
+            routes.set(resource as RouteConfiguration, version || update.version),
+          ),
+      })
+      return
+    }
+    if (wanted) this.rds.add([name])
+    else this.rds.remove([name])
+  }
+
+  get cdsVersion(): string {
+    return this.cds?.stats.version ?? ''
+  }
+
+  get ldsVersion(): string {
+    return this.lds?.stats.version ?? ''
+  }
+
+  /** True once the first listeners have come. */
+  get initialised(): boolean {
+    return this.clustersReady && (this.listenersReady || !this.usesLds)
+  }
+
+  /** Copies the counters of the subscriptions into the proxy's, under Envoy's names. */
+  publishStats(): void {
+    const { stats } = this.targets
+    const publish = (prefix: string, from: Readonly<TypeStats> | undefined) => {
+      if (!from) return
+      stats.counter(`${prefix}.update_attempt`).value = from.updateAttempt
+      stats.counter(`${prefix}.update_success`).value = from.updateSuccess
+      stats.counter(`${prefix}.update_rejected`).value = from.updateRejected
+      stats.counter(`${prefix}.update_failure`).value = from.updateFailure
+      stats.counter(`${prefix}.init_fetch_timeout`).value = from.initFetchTimeout
+      stats.gauge(`${prefix}.update_time`).set(from.updateTime)
+    }
+    publish('cluster_manager.cds', this.cds?.stats)
+    publish('listener_manager.lds', this.lds?.stats)
+  }
+
+  close(): void {
+    this.client.close()
+  }
+}
+
+/** Applies each resource; what one is refused for does not keep the others from being used. */
+function collect(
+  resources: Update['added'],
+  apply: (resource: Update['added'][number]['resource'], version: string) => void,
+): string[] {
+  const errors: string[] = []
+  for (const { version, resource } of resources) {
+    try {
+      apply(resource, version)
+    } catch (error) {
+      errors.push(messageOf(error))
+    }
+  }
+  return errors
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

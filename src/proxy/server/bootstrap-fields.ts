@@ -1,0 +1,46 @@
+import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
+import type { NotEnforced } from './not-enforced.ts'
+
+/** What of a bootstrap has effect here. */
+const ENFORCED = ['node', 'static_resources', 'dynamic_resources', 'admin', 'layered_runtime', 'stats_config']
+
+/** About threads, memory, hot restart and Envoy's own process: there is nothing here that they could change. */
+const WITHOUT_EFFECT = [
+  'watchdog',
+  'watchdogs',
+  'enable_dispatcher_stats',
+  'flags_path',
+  'stats_flush_interval',
+  'stats_flush_on_admin',
+  'stats_server_version_override',
+  'deferred_stat_options',
+  'default_socket_interface',
+  'memory_allocator_manager',
+  'default_regex_engine',
+  'perf_tracing_file_path',
+  'fatal_actions',
+  'cluster_manager',
+  'listener_manager',
+  'grpc_async_client_manager_config',
+  'inline_headers',
+  'node_context_params',
+]
+
+/** Reports the fields of a bootstrap that are understood and have no effect. */
+export function noteBootstrapFields(bootstrap: Bootstrap, notEnforced: NotEnforced): void {
+  notEnforced.check(bootstrap, 'bootstrap', ENFORCED, WITHOUT_EFFECT)
+  const { admin, dynamicResources, clusterManager, layeredRuntime } = bootstrap
+  if (admin) notEnforced.check(admin, 'bootstrap.admin', ['address'], ['profile_path', 'ignore_global_conn_limit'])
+  if (clusterManager) notEnforced.check(clusterManager, 'bootstrap.cluster_manager', [])
+  if (dynamicResources) {
+    notEnforced.check(dynamicResources, 'bootstrap.dynamic_resources', ['ads_config', 'cds_config', 'lds_config'])
+  }
+  for (const layer of layeredRuntime?.layers ?? []) {
+    const kind = layer.layerSpecifier.case
+    if (kind === 'diskLayer' || kind === 'rtdsLayer') {
+      notEnforced.note(
+        `bootstrap.layered_runtime.layers[${layer.name}].${kind === 'diskLayer' ? 'disk_layer' : 'rtds_layer'}`,
+      )
+    }
+  }
+}

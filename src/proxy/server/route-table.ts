@@ -1,0 +1,77 @@
+import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
+import type { VersionedResource } from '../admin/view.ts'
+import type { RouteSubscriptions } from '../context.ts'
+
+interface Entry {
+  config: RouteConfiguration | undefined
+  version: string
+  updated: number
+  readonly subscribers: Set<(config: RouteConfiguration) => void>
+}
+
+/** Route configurations by name, for those who use them, and the names to ask RDS for. */
+export class RouteTable implements RouteSubscriptions {
+  private readonly entries = new Map<string, Entry>()
+  private readonly wallNow: () => number
+  /** Told when a name is first needed, and when nobody needs it any more. */
+  onWanted: ((name: string, wanted: boolean) => void) | undefined
+
+  constructor(wallNow: () => number) {
+    this.wallNow = wallNow
+  }
+
+  /** The names that somebody uses. */
+  get wanted(): readonly string[] {
+    return [...this.entries.keys()]
+  }
+
+  subscribe(name: string, onUpdate: (config: RouteConfiguration) => void): { close(): void } {
+    let entry = this.entries.get(name)
+    if (!entry) {
+      entry = { config: undefined, version: '', updated: 0, subscribers: new Set() }
+      this.entries.set(name, entry)
+      this.onWanted?.(name, true)
+    }
+    const { subscribers } = entry
+    // Wrapped: one function may subscribe twice.
+    const own = (config: RouteConfiguration) => onUpdate(config)
+    subscribers.add(own)
+    if (entry.config) own(entry.config)
+    let open = true
+    return {
+      close: () => {
+        if (!open) return
+        open = false
+        subscribers.delete(own)
+        if (subscribers.size > 0) return
+        this.entries.delete(name)
+        this.onWanted?.(name, false)
+      },
+    }
+  }
+
+  /** Takes an RDS resource. Throws when a user of it refuses it; the last good one stays then. */
+  set(config: RouteConfiguration, version: string): void {
+    const entry = this.entries.get(config.name)
+    if (!entry) return
+    const errors = new Set<string>()
+    for (const subscriber of [...entry.subscribers]) {
+      try {
+        subscriber(config)
+      } catch (error) {
+        errors.add(error instanceof Error ? error.message : String(error))
+      }
+    }
+    if (errors.size > 0) throw new Error([...errors].join('; '))
+    entry.config = config
+    entry.version = version
+    entry.updated = this.wallNow()
+  }
+
+  /** What is held, by name, for admin. */
+  resources(): VersionedResource[] {
+    return [...this.entries].flatMap(([name, { config, version, updated }]) =>
+      config ? [{ name, message: config, version, updated }] : [],
+    )
+  }
+}

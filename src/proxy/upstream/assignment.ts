@@ -1,0 +1,100 @@
+import { isIP } from 'node:net'
+import type { Metadata as MetadataProto } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { ClusterLoadAssignment } from '#gen/envoy/config/endpoint/v3/endpoint_pb.js'
+import type { Problems } from '../http/config.ts'
+import { HostHealth, type Metadata } from './host.ts'
+import { type AssignmentPolicy, localityKey } from './priority-set.ts'
+import type { HostConfig } from './upstream-host.ts'
+
+/** A load assignment, checked. The address of a host is what was written: for DNS clusters a name. */
+export interface Assignment {
+  readonly hosts: readonly HostConfig[]
+  readonly policy: AssignmentPolicy
+}
+
+const EMPTY: Metadata = new Map()
+const HEALTH_BITS: Readonly<Record<number, number>> = {
+  2: HostHealth.FAILED_EDS_HEALTH,
+  3: HostHealth.EDS_STATUS_DRAINING,
+  4: HostHealth.FAILED_EDS_HEALTH,
+  5: HostHealth.DEGRADED_EDS_HEALTH,
+}
+
+/** Checks a load assignment (source/common/upstream/eds.cc, static_cluster.cc). `names`: addresses may be DNS names. */
+export function compileAssignment(
+  proto: ClusterLoadAssignment | undefined,
+  names: boolean,
+  path: string,
+  problems: Problems,
+): Assignment {
+  const hosts: HostConfig[] = []
+  const localityWeights = new Map<string, number>()
+  const policy = proto?.policy
+  if (policy && policy.dropOverloads.length > 0) problems.add(`${path}.policy.drop_overloads`, 'not supported')
+  if (policy?.endpointStaleAfter) problems.add(`${path}.policy.endpoint_stale_after`, 'not supported')
+  proto?.endpoints.forEach((group, g) => {
+    const at = `${path}.endpoints[${g}]`
+    if (group.lbConfig.case === 'ledsClusterLocalityConfig')
+      problems.add(`${at}.leds_cluster_locality_config`, 'not supported')
+    const locality = {
+      region: group.locality?.region ?? '',
+      zone: group.locality?.zone ?? '',
+      subZone: group.locality?.subZone ?? '',
+    }
+    if (group.loadBalancingWeight !== undefined)
+      localityWeights.set(localityKey(group.priority, locality), group.loadBalancingWeight)
+    const endpoints =
+      group.lbConfig.case === 'loadBalancerEndpoints' ? group.lbConfig.value.lbEndpoints : group.lbEndpoints
+    endpoints.forEach((e, i) => {
+      const endpointPath = `${at}.lb_endpoints[${i}]`
+      const endpoint =
+        e.hostIdentifier.case === 'endpointName' ? proto.namedEndpoints[e.hostIdentifier.value] : e.hostIdentifier.value
+      const where = endpoint?.address?.address
+      if (endpoint === undefined || where?.case === undefined) {
+        problems.add(`${endpointPath}.endpoint.address`, 'value is required')
+        return
+      }
+      if (endpoint.additionalAddresses.length > 0)
+        problems.add(`${endpointPath}.endpoint.additional_addresses`, 'not supported')
+      const common = {
+        hostname: endpoint.hostname,
+        metadata: compileMetadata(e.metadata),
+        locality,
+        priority: group.priority,
+        weight: e.loadBalancingWeight ?? 1,
+        health: HEALTH_BITS[e.healthStatus as number] ?? 0,
+      }
+      if (where.case === 'envoyInternalAddress') {
+        problems.add(`${endpointPath}.endpoint.address.envoy_internal_address`, 'not supported')
+      } else if (where.case === 'pipe') {
+        hosts.push({ ...common, address: { ip: where.value.path, port: 0 }, pipe: where.value.path })
+      } else {
+        const { address, portSpecifier } = where.value
+        if (!names && isIP(address) === 0)
+          problems.add(
+            `${endpointPath}.endpoint.address`,
+            `malformed IP address: ${address}. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'`,
+          )
+        if (portSpecifier.case === 'namedPort')
+          problems.add(`${endpointPath}.endpoint.address.named_port`, 'not supported')
+        const port = portSpecifier.case === 'portValue' ? portSpecifier.value : 0
+        hosts.push({ ...common, address: { ip: address, port }, pipe: undefined })
+      }
+    })
+  })
+  return {
+    hosts,
+    policy: {
+      overprovisioningFactor: policy?.overprovisioningFactor ?? 140,
+      weightedPriorityHealth: policy?.weightedPriorityHealth ?? false,
+      localityWeights,
+    },
+  }
+}
+
+/** Metadata as plain objects by namespace. */
+export function compileMetadata(proto: MetadataProto | undefined): Metadata {
+  if (proto === undefined) return EMPTY
+  const entries = Object.entries(proto.filterMetadata)
+  return entries.length === 0 ? EMPTY : new Map(entries)
+}

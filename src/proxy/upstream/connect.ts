@@ -1,0 +1,166 @@
+import type { Runtime } from '../../runtime.ts'
+import type { ClientConnectionHandler } from '../http/codec.ts'
+import { createClientConnection } from '../http1/client.ts'
+import type { Http1ClientSettings } from '../http1/settings.ts'
+import type { AddressBook, Transport, TransportHandler } from '../listener/connection.ts'
+import { type ConnectAttempt, connectTransport } from '../net/transport.ts'
+import type { ClusterStats } from './cluster-stats.ts'
+import type { ConnectionFactory, ConnectionOpened } from './pooled-connection.ts'
+import type { UpstreamSocket } from './transport-socket.ts'
+import type { UpstreamHost } from './upstream-host.ts'
+
+/** What is the same for all connections of a cluster. */
+export interface DialSettings {
+  readonly runtime: Runtime
+  readonly book: AddressBook
+  /** Logical source address from upstream_bind_config. */
+  readonly bind: string | undefined
+  readonly bufferLimit: number
+  /** tcp_keepalive: ms until the first probe; undefined = off. */
+  readonly keepAliveMs: number | undefined
+  readonly stats: ClusterStats
+}
+
+/** How one attempt ended. */
+export interface DialWatcher {
+  onConnected(transport: Transport): void
+  /** `remote`: the peer's doing. */
+  onFailed(remote: boolean, details: string | undefined): void
+}
+
+/** Words of a connection whose secrets have not arrived (source/common/tls/ssl_socket.cc NotReadyReason). */
+export const SECRET_MISSING = 'TLS error: Secret is not supplied by SDS'
+
+const LOCAL_ERRORS: ReadonlySet<string> = new Set([
+  'EADDRNOTAVAIL',
+  'EADDRINUSE',
+  'EACCES',
+  'EMFILE',
+  'ENFILE',
+  'EINVAL',
+])
+const NOTHING: ConnectAttempt = { cancel: () => {} }
+
+/** What to connect to, and how. */
+export interface DialTarget {
+  readonly host: UpstreamHost
+  readonly socket: UpstreamSocket
+  readonly sni: string | undefined
+  /** Replaces the configured ALPN list. */
+  readonly alpn: readonly string[] | undefined
+  /** Offered when neither config nor `alpn` says any. */
+  readonly fallbackAlpn: readonly string[]
+}
+
+/** Connects to a host, with TLS where its socket says so. A missing secret fails before this returns. */
+export function dial(target: DialTarget, settings: DialSettings, watcher: DialWatcher): ConnectAttempt {
+  const { host, socket } = target
+  const tls = socket.tlsOptions(target.sni, target.alpn, target.fallbackAlpn)
+  if (socket.secure && tls === undefined) {
+    settings.stats.counter('client_ssl_socket_factory.upstream_context_secrets_not_ready').inc()
+    watcher.onFailed(true, SECRET_MISSING)
+    return NOTHING
+  }
+  return connectTransport(
+    { address: host.address, pipe: host.pipe, bind: settings.bind },
+    {
+      runtime: settings.runtime,
+      book: settings.book,
+      bufferLimit: settings.bufferLimit,
+      tls,
+      keepAlive: settings.keepAliveMs === undefined ? undefined : { initialDelayMs: settings.keepAliveMs },
+    },
+    {
+      onConnected: (transport) => {
+        if (socket.secure) socket.chargeHandshake(transport.info.tls)
+        watcher.onConnected(transport)
+      },
+      onFailed: (error, details) => {
+        if (error === 'TLS') socket.chargeFailure(details)
+        const local = LOCAL_ERRORS.has(error)
+        if (local) settings.stats.counter('bind_errors').inc()
+        watcher.onFailed(!local, details)
+      },
+    },
+  )
+}
+
+/** Opens HTTP/1.1 connections to one host. */
+export class Http1Factory implements ConnectionFactory {
+  readonly protocol = 'HTTP/1.1'
+  readonly concurrency = 1
+  private readonly target: DialTarget
+  private readonly dialing: DialSettings
+  private readonly http1: Http1ClientSettings
+
+  constructor(target: DialTarget, dialing: DialSettings, http1: Http1ClientSettings) {
+    this.target = target
+    this.dialing = dialing
+    this.http1 = http1
+  }
+
+  open(handler: ClientConnectionHandler, opened: ConnectionOpened): ConnectAttempt {
+    return dial(this.target, this.dialing, {
+      onConnected: (transport) => opened.onOpen(createClientConnection(transport, this.http1, handler), transport),
+      onFailed: (remote, details) => opened.onError(remote, details),
+    })
+  }
+}
+
+/** A transport that tells its cluster when it closes; for byte connections, whose user sets the handler. */
+export class TrackedTransport implements Transport, TransportHandler {
+  private readonly inner: Transport
+  private readonly onGone: (remote: boolean, transport: Transport) => void
+  private closing = false
+  handler: TransportHandler = IDLE
+
+  constructor(inner: Transport, onGone: (remote: boolean, transport: Transport) => void) {
+    this.inner = inner
+    this.onGone = onGone
+    inner.handler = this
+  }
+  get info(): Transport['info'] {
+    return this.inner.info
+  }
+  get bytesRead(): number {
+    return this.inner.bytesRead
+  }
+  get bytesWritten(): number {
+    return this.inner.bytesWritten
+  }
+  write(bytes: Uint8Array): boolean {
+    return this.inner.write(bytes)
+  }
+  end(): void {
+    this.inner.end()
+  }
+  close(): void {
+    this.closing = true
+    this.inner.close()
+  }
+  destroy(reset?: boolean): void {
+    this.closing = true
+    this.inner.destroy(reset)
+  }
+  pause(): void {
+    this.inner.pause()
+  }
+  resume(): void {
+    this.inner.resume()
+  }
+  onData(chunk: Buffer): void {
+    this.handler.onData(chunk)
+  }
+  onEnd(): void {
+    this.handler.onEnd()
+  }
+  onDrain(): void {
+    this.handler.onDrain()
+  }
+  onClose(error: string | undefined): void {
+    this.onGone(!this.closing, this.inner)
+    this.handler.onClose(error)
+  }
+}
+
+const IDLE: TransportHandler = { onData: () => {}, onEnd: () => {}, onDrain: () => {}, onClose: () => {} }

@@ -1,0 +1,142 @@
+import type { Runtime, Timer } from '../../runtime.ts'
+import type { Transport } from '../listener/connection.ts'
+import type { ConnectCallbacks, Pending } from './cluster.ts'
+import type { ClusterStats } from './cluster-stats.ts'
+import { type DialSettings, type DialTarget, dial, TrackedTransport } from './connect.ts'
+import type { Resources } from './resources.ts'
+
+/** What a byte connection needs of its cluster. */
+export interface TcpOwner {
+  readonly runtime: Runtime
+  readonly stats: ClusterStats
+  readonly resources: Resources
+  /** ms. */
+  readonly connectTimeout: number
+  readonly maxConnectionsPerHost: number
+}
+
+/**
+ * Opens a connection for a TCP proxy, for it alone (source/common/tcp/conn_pool.cc). Undefined when it was answered
+ * before this returns.
+ */
+export function openTcp(
+  owner: TcpOwner,
+  target: DialTarget,
+  dialing: DialSettings,
+  callbacks: ConnectCallbacks,
+): Pending | undefined {
+  const { stats } = owner
+  const { connections, pending } = owner.resources.default
+  const { host } = target
+  if (!connections.canCreate || host.stats.cxActive.value >= owner.maxConnectionsPerHost) {
+    stats.cxOverflow.inc()
+    callbacks.onConnectFailure('overflow', undefined, host)
+    return undefined
+  }
+  if (!pending.canCreate) {
+    stats.rqPendingOverflow.inc()
+    callbacks.onConnectFailure('overflow', undefined, host)
+    return undefined
+  }
+  const opening = new Opening(owner, target, callbacks)
+  opening.start(dialing)
+  return opening.over ? undefined : opening
+}
+
+/** One byte connection: first the attempt, then the accounting until it closes. */
+class Opening implements Pending {
+  over = false
+  private readonly owner: TcpOwner
+  private readonly target: DialTarget
+  private readonly callbacks: ConnectCallbacks
+  private readonly startedAt: number
+  private attempt: { cancel(): void } | undefined
+  private timer: Timer | undefined
+
+  constructor(owner: TcpOwner, target: DialTarget, callbacks: ConnectCallbacks) {
+    this.owner = owner
+    this.target = target
+    this.callbacks = callbacks
+    this.startedAt = owner.runtime.now()
+  }
+
+  start(dialing: DialSettings): void {
+    const { stats, resources, runtime, connectTimeout } = this.owner
+    const { stats: hostStats } = this.target.host
+    stats.rqPendingTotal.inc()
+    stats.rqPendingActive.inc()
+    resources.default.pending.inc()
+    resources.default.connections.inc()
+    stats.cxTotal.inc()
+    stats.cxActive.inc()
+    hostStats.cxTotal.inc()
+    hostStats.cxActive.inc()
+    this.timer = runtime.after(connectTimeout, () => {
+      stats.cxConnectTimeout.inc()
+      this.attempt?.cancel()
+      this.fail('timeout', false, undefined)
+    })
+    const attempt = dial(this.target, dialing, {
+      onConnected: (transport) => this.connected(transport),
+      onFailed: (remote, details) => this.fail('connection failure', remote, details),
+    })
+    if (!this.over) this.attempt = attempt
+  }
+
+  cancel(): void {
+    if (this.over) return
+    this.owner.stats.rqCancelled.inc()
+    this.attempt?.cancel()
+    this.finish()
+    this.gone(false, false)
+  }
+
+  private connected(transport: Transport): void {
+    this.finish()
+    const { stats, resources, runtime } = this.owner
+    const { host } = this.target
+    stats.connectMs.record(runtime.now() - this.startedAt)
+    stats.rqTotal.inc()
+    stats.rqActive.inc()
+    host.stats.rqTotal.inc()
+    host.stats.rqActive.inc()
+    resources.default.requests.inc()
+    const tracked = new TrackedTransport(transport, (remote, inner) => {
+      stats.rqActive.dec()
+      host.stats.rqActive.dec()
+      resources.default.requests.dec()
+      stats.cxRxBytes.add(inner.bytesRead)
+      stats.cxTxBytes.add(inner.bytesWritten)
+      this.gone(remote, true)
+    })
+    this.callbacks.onConnected(tracked, host)
+  }
+
+  private fail(reason: 'connection failure' | 'timeout', remote: boolean, details: string | undefined): void {
+    const { stats } = this.owner
+    this.finish()
+    stats.cxConnectFail.inc()
+    this.target.host.stats.cxConnectFail.inc()
+    stats.rqPendingFailureEject.inc()
+    this.gone(remote, false)
+    this.callbacks.onConnectFailure(reason, details, this.target.host)
+  }
+
+  /** The request no longer waits. */
+  private finish(): void {
+    this.over = true
+    this.timer?.cancel()
+    this.owner.stats.rqPendingActive.dec()
+    this.owner.resources.default.pending.dec()
+  }
+
+  /** The connection no longer is. */
+  private gone(remote: boolean, active: boolean): void {
+    const { stats, resources, runtime } = this.owner
+    resources.default.connections.dec()
+    stats.cxActive.dec()
+    this.target.host.stats.cxActive.dec()
+    stats.chargeDestroy(remote, active)
+    stats.lengthMs.record(runtime.now() - this.startedAt)
+  }
+}
