@@ -150,10 +150,16 @@ try {
   const results = []
   console.log(
     `${os.cpus()[0]?.model.trim()}, Node ${process.versions.node}; ${CONNECTIONS} keep-alive connections; ` +
-      (pinned ? 'the proxy on one core, load and backend on another' : 'not pinned to cores: read the numbers with care'),
+      (pinned
+        ? 'the proxy on one core, load and backend on another'
+        : 'not pinned to cores: read the numbers with care'),
   )
   for (const scenario of SCENARIOS.filter((s) => wanted(options.scenario, s.name))) {
-    const result = await run(scenario, all.filter((p) => p.command), certificates)
+    const result = await run(
+      scenario,
+      all.filter((p) => p.command),
+      certificates,
+    )
     results.push({ scenario: scenario.name, ...result })
     printTable(`${scenario.title} (load: ${generatorFor(scenario)})`, result.peers)
     for (const note of result.notes) console.log(`  ${note}`)

@@ -9,6 +9,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { createFileRegistry, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
+import { addNewer, newer, relax, relaxed } from './protos-newer.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
 const gen = path.join(root, 'gen')
@@ -17,7 +18,8 @@ const xds = path.dirname(require.resolve('@grpc/grpc-js-xds/package.json'))
 const ours = path.join(root, 'scripts', 'protos')
 const hash = createHash('sha256')
 hash.update(fs.readFileSync(path.join(xds, 'package.json')))
-hash.update(fs.readFileSync(new URL(import.meta.url)))
+for (const script of ['protos.mjs', 'protos-newer.mjs'])
+  hash.update(fs.readFileSync(path.join(import.meta.dirname, script)))
 for (const file of fs.readdirSync(ours, { recursive: true }).sort())
   if (file.endsWith('.proto')) hash.update(file).update(fs.readFileSync(path.join(ours, file)))
 const stamp = hash.digest('hex')
@@ -26,17 +28,7 @@ if (fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp) pr
 
 /** What newer Envoys have and the shipped files lack: file, a text in it, and what takes its place. */
 const patches = [
-  [
-    'envoy/extensions/transport_sockets/tls/v3/tls.proto',
-    '  bool allow_renegotiation = 3;',
-    '  bool auto_host_sni = 6;\n  bool auto_sni_san_validation = 7;\n  bool allow_renegotiation = 3;',
-  ],
-  // Envoy 1.40 takes a bucket that never holds a token.
-  [
-    'envoy/type/v3/token_bucket.proto',
-    'uint32 max_tokens = 1 [(validate.rules).uint32 = {gt: 0}];',
-    'uint32 max_tokens = 1;',
-  ],
+  ['envoy/config/accesslog/v3/accesslog.proto', 'in: "DR"', 'in: "DR"\n        in: "UDO"'],
   // Envoy's files use ignore_empty, which the shipped validate.proto does not have yet.
   ...Object.entries({ String: 26, Bytes: 14, Repeated: 5, Map: 6 }).map(([rules, no]) => ignoreEmpty(rules, no)),
   ...['Float', 'Double', 'Int32', 'Int64', 'UInt32', 'UInt64', 'SInt32', 'SInt64'].map((rules) =>
@@ -64,26 +56,38 @@ try {
     if (!text.includes(from)) throw new Error(`${file}: nothing to patch, ${from} is not in it`)
     fs.writeFileSync(target, text.replace(from, to))
   }
+  for (const [change, files] of [
+    [relax, Object.keys(relaxed)],
+    [addNewer, Object.keys(newer)],
+  ])
+    for (const file of files) {
+      const target = path.join(include, file)
+      fs.writeFileSync(target, change(file, fs.readFileSync(target, 'utf8')))
+    }
   const protos = new Map()
   for (const file of fs.readdirSync(include, { recursive: true }))
     if (file.endsWith('.proto')) protos.set(file, fs.readFileSync(path.join(include, file), 'utf8'))
   dropUnusable(protos, include)
   dropUnreachable(protos, include)
-  fs.rmSync(gen, { recursive: true, force: true })
-  fs.mkdirSync(gen, { recursive: true })
+  const fresh = path.join(root, 'gen.new')
+  fs.rmSync(fresh, { recursive: true, force: true })
+  fs.mkdirSync(fresh, { recursive: true })
   fs.writeFileSync(path.join(include, 'buf.yaml'), 'version: v2\n')
   const bin = (name) => path.join(root, 'node_modules', '.bin', name)
   const buf = (...args) => execFileSync(bin('buf'), args, { cwd: include, stdio: 'inherit' })
-  const set = path.join(gen, 'descriptors.binpb')
+  const set = path.join(fresh, 'descriptors.binpb')
   buf('build', '--exclude-source-info', '-o', set)
   const template = {
     version: 'v2',
-    plugins: [{ local: bin('protoc-gen-es'), out: gen, opt: ['target=dts', 'import_extension=js'], strategy: 'all' }],
+    plugins: [{ local: bin('protoc-gen-es'), out: fresh, opt: ['target=dts', 'import_extension=js'], strategy: 'all' }],
   }
   buf('generate', set, '--template', JSON.stringify(template))
   fs.writeFileSync(set, strip(fs.readFileSync(set)))
-  writeTypeMap(fs.readFileSync(set))
-  fs.writeFileSync(stampFile, stamp)
+  writeTypeMap(fs.readFileSync(set), path.join(fresh, 'types.d.ts'))
+  fs.writeFileSync(path.join(fresh, 'stamp'), stamp)
+  // Only a build that came to its end takes the place of the last one.
+  fs.rmSync(gen, { recursive: true, force: true })
+  fs.renameSync(fresh, gen)
 } finally {
   fs.rmSync(tmp, { recursive: true, force: true })
 }
@@ -160,7 +164,7 @@ function strip(bytes) {
 }
 
 /** gen/types.d.ts: interface Messages { 'envoy.config.cluster.v3.Cluster': Cluster, … }. */
-function writeTypeMap(bytes) {
+function writeTypeMap(bytes, target) {
   const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, bytes))
   const imports = []
   const entries = []
@@ -181,7 +185,7 @@ function writeTypeMap(bytes) {
     entries.push(...found)
   }
   fs.writeFileSync(
-    path.join(gen, 'types.d.ts'),
+    target,
     `${imports.join('\n')}\n\n/** Every message type of the descriptor set, by full name. */\nexport interface Messages {\n${entries.join('\n')}\n}\n`,
   )
 }

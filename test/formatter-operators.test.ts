@@ -37,7 +37,10 @@ const PLAIN: [operator: string, text: string][] = [
   ['%DOWNSTREAM_DETECTED_CLOSE_TYPE%', 'Normal'],
   ['%START_TIME()%', '2026-11-24T20:46:05.104Z'],
   ['%START_TIME(%s|%3f|%E3S|%*f|%E*S)%', '1795553165|104|05.104|104|05.104'],
-  ['%START_TIME(%Ez|%z|%Z|%a %A %b %B|%j|%U %u %w|%I %p)%', '+00:00|+0000|UTC|Tue Tuesday Nov November|328|47 2 2|08 PM'],
+  [
+    '%START_TIME(%Ez|%z|%Z|%a %A %b %B|%j|%U %u %w|%I %p)%',
+    '+00:00|+0000|UTC|Tue Tuesday Nov November|328|47 2 2|08 PM',
+  ],
   ['%START_TIME(%q|%k|%C|%D %T|%e|%%d|%y)%', '%q|20|20|11/24/26 20:46:05|24|%d|26'],
   ['%REQ(host)%', 'svc.test:80'],
   ['%REQ(:scheme)%', 'http'],
@@ -61,9 +64,9 @@ describe('a format operator', () => {
   })
 
   it('gives durations in whole milliseconds and by named moments', () => {
-    expect(format('%DURATION% %REQUEST_DURATION% %REQUEST_TX_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION%')).toBe(
-      '4 0 1 3 1',
-    )
+    expect(
+      format('%DURATION% %REQUEST_DURATION% %REQUEST_TX_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION%'),
+    ).toBe('4 0 1 3 1')
     expect(format('%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)% %COMMON_DURATION(DS_RX_BEG:foo)%')).toBe('4400 -')
     expect(format('%COMMON_DURATION(DS_TX_END:DS_RX_BEG)%')).toBe('-')
     expect(format('%RESPONSE_DURATION%', { upstreamFirstRx: 0 })).toBe('-')
@@ -100,9 +103,9 @@ describe('a format operator', () => {
   })
 
   it('names the cluster by its alternative name, and raw', () => {
-    expect(format('%UPSTREAM_CLUSTER% %UPSTREAM_CLUSTER_RAW%', { clusterObservabilityName: 'alt', clusterName: 'c' })).toBe(
-      'alt c',
-    )
+    expect(
+      format('%UPSTREAM_CLUSTER% %UPSTREAM_CLUSTER_RAW%', { clusterObservabilityName: 'alt', clusterName: 'c' }),
+    ).toBe('alt c')
     expect(format('%UPSTREAM_CLUSTER%', { clusterName: undefined })).toBe('-')
   })
 
@@ -141,7 +144,9 @@ describe('a format operator', () => {
       'Unavailable UNAVAILABLE 14',
     )
     expect(format('%GRPC_STATUS%', { request, responseCode: 404 })).toBe('Unimplemented')
-    expect(format('%GRPC_STATUS%', { request, responseTrailers: responseHead(200, [['grpc-status', '99']]) })).toBe('99')
+    expect(format('%GRPC_STATUS%', { request, responseTrailers: responseHead(200, [['grpc-status', '99']]) })).toBe(
+      '99',
+    )
   })
 
   it('takes a value out of x-forwarded-client-cert', () => {
@@ -157,6 +162,8 @@ describe('a format operator', () => {
     const coalesce = (text: string): string => format(`%COALESCE(${text})%`)
     expect(coalesce('{"operators":["TRACE_ID",{"command":"REQ","param":"user-agent","max_length":4}]}')).toBe('curl')
     expect(coalesce('{"operators":["TRACE_ID"]}')).toBe('-')
+    expect(coalesce('{"operators":["LOCAL_REPLY_BODY","PROTOCOL"]}')).toBe('')
+    expect(format('%COALESCE({"operators":["PROTOCOL"]}):3%')).toBe('HTT')
   })
 
   it('sends raw header bytes and configured UTF-8 through unchanged', () => {
@@ -185,6 +192,24 @@ describe('a header value format', () => {
 })
 
 describe('a JSON format', () => {
+  it('cuts strings to a length, but not numbers', () => {
+    const routeMetadata = new Map([['ns', { f: 1.5, k: 'é', o: { z: 1, a: null } }]])
+    const formatter = compileJsonFormat(
+      {
+        b: '%COALESCE({"operators":["TRACE_ID","RESPONSE_CODE"]}):2%',
+        c: '%COALESCE({"operators":["TRACE_ID"]})%',
+        d: '%COALESCE({"operators":["PROTOCOL"]}):3%',
+        f: '%METADATA(ROUTE:ns:f):2%',
+        g: '%METADATA(ROUTE:ns:k):1%',
+        h: '%METADATA(ROUTE:ns:o):2%',
+      },
+      runtime,
+    )
+    expect(formatter.format(streamInfo({ routeMetadata }))).toBe(
+      '{"b":200,"c":null,"d":"HTT","f":1.5,"g":"\\u00c3","h":{"a":null,"z":1}}\n',
+    )
+  })
+
   it('sorts keys, keeps the type of a lone operator, and writes null for what is missing', () => {
     const request = requestHead('GET', '/', 'a', [
       ['x-u', '\xc3\xa9'],
@@ -209,14 +234,14 @@ describe('a JSON format', () => {
         lport: '%DOWNSTREAM_REMOTE_PORT%',
         dur: '%DURATION%',
         host: '%UPSTREAM_HOST%',
-        big: 12345678901234567890,
+        big: 2 ** 65,
         Z: '1',
         é: '2',
       },
       runtime,
     )
     expect(utf8(formatter.format(streamInfo({ request })))).toBe(
-      '{"Z":"1","b":true,"bad":"\\u00e9\\u0022","big":12345678901234567168,"code":200,"dur":4,"empty":"","fl":"-",' +
+      '{"Z":"1","b":true,"bad":"\\u00e9\\u0022","big":36893488147419103232,"code":200,"dur":4,"empty":"","fl":"-",' +
         '"host":"10.244.0.11:9080","l":["HTTP/1.1",{"a":null}],"lit":"a\\"b\\né","lport":4000,' +
         '"mix":"a\\"b\\\\c\\tdé-200--","n":1.5,"nn":null,"pct":"a%","q":"a\\"b\\\\c\\tdé","u":"é","é":"2"}\n',
     )

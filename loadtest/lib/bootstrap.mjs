@@ -58,7 +58,9 @@ export function bootstrap({ listen, admin, backend, tls, sidecar, logFile }) {
                 route: {
                   cluster: 'backend',
                   timeout: '0s',
-                  ...(sidecar && { retry_policy: { retry_on: 'connect-failure,refused-stream,unavailable', num_retries: 2 } }),
+                  ...(sidecar && {
+                    retry_policy: { retry_on: 'connect-failure,refused-stream,unavailable', num_retries: 2 },
+                  }),
                 },
               },
             ],

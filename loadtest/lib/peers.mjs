@@ -97,7 +97,7 @@ function httpProxy() {
 
 function envoyBinary(given) {
   if (given) return given
-  const found = process.env.DINGHY_ENVOY ?? which('envoy')
+  const found = process.env.DINGHY_TEST_ENVOY ?? which('envoy')
   if (found) return found
   const cache = path.join(root, 'node_modules/.cache')
   const inside = /envoy\/_bin\/envoy$/

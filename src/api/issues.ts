@@ -61,7 +61,7 @@ function describe(schema: z.ZodType, value: unknown, issue: z.core.$ZodIssue): F
       return [
         {
           path,
-          message: `${at}${issue.message}${found === undefined || issue.code !== 'custom' ? '' : suffix(found)}`,
+          message: `${at}${issue.message}${found === undefined || !issue.message.startsWith('expected') ? '' : suffix(found)}`,
         },
       ]
   }

@@ -19,8 +19,7 @@ const fieldsOf = (value: unknown): Fields => (isFields(value) ? value : {})
 const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
 
 /**
- * Gives documents that the real thing would refuse the one meaning that they can have (the three shapes that people
- * write), with a note for each. `value` of the draft is changed in place.
+ * Gives documents that the real thing would refuse the one meaning that they can have, with a note for each. `value` of the draft is changed in place.
  */
 export function readLoosely(draft: Draft): void {
   if (draft.kind === 'VirtualService') {
@@ -28,6 +27,7 @@ export function readLoosely(draft: Draft): void {
     routeFieldsBesideHttp(draft)
   }
   if (draft.kind === 'EnvoyFilter') typedStructs(draft)
+  if (draft.kind === 'Service') quotedTargetPorts(draft)
 }
 
 /** What belongs into each entry of `http`, but is found beside it. */
@@ -108,6 +108,19 @@ function mirrorEntries(draft: Draft): void {
 }
 
 const MIRROR_FIELDS = ['mirror', 'mirrors', 'mirrorPercentage', 'mirrorPercent', 'mirror_percent']
+
+/** `targetPort: "8080"`: a string is the name of a container port, and no name is a number. */
+function quotedTargetPorts(draft: Draft): void {
+  for (const [i, port] of listOf(fieldsOf(draft.value.spec).ports).entries()) {
+    if (!isFields(port) || typeof port.targetPort !== 'string' || !/^\d{1,5}$/.test(port.targetPort)) continue
+    const path = ['spec', 'ports', i, 'targetPort']
+    draft.assumptions.push({
+      path,
+      message: `${pathText(path)}: "${port.targetPort}" is the name of no container port: taken as the number; write it without quotes`,
+    })
+    port.targetPort = Number(port.targetPort)
+  }
+}
 
 const TYPED_STRUCT = /^type\.googleapis\.com\/(?:udpa\.type\.v1|xds\.type\.v3)\.TypedStruct$/
 /** The messages of the filters that people put in this way. */

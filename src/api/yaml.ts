@@ -158,7 +158,7 @@ class ParsedDocument implements YamlDocument {
     const { key, node } = this.#find(path)
     const range = node?.range
     const block = isCollection(node) && !node.flow
-    const written = range && !block && !(isScalar(node) && node.source === '')
+    const written = range && !block && !(isScalar(node) && node.type === Scalar.PLAIN && node.source === '')
     if (written) return this.#at(range[0])
     return this.#at((key ?? node)?.range?.[0] ?? this.#start)
   }

@@ -1,14 +1,10 @@
 import type { Command } from 'commander'
 import { hasErrors } from '../api/problems.ts'
-import { Ca } from '../ca/ca.ts'
-import { meshOf } from '../pilot/mesh.ts'
-import { Pilot } from '../pilot/pilot.ts'
-import { ClusterAllotter } from '../registry/addresses.ts'
 import { SystemRuntime } from '../runtime-system.ts'
 import { openFiles } from '../store/files.ts'
 import { createStore } from '../store/store.ts'
+import { createControlPlane } from '../mesh/control-plane.ts'
 import { openGrpcDoor } from '../mesh/grpc-door.ts'
-import { AdsServer } from '../xds/server.ts'
 import { CliError } from './errors.ts'
 import { hostPort } from './options.ts'
 import { reportProblems } from './problems.ts'
@@ -54,22 +50,19 @@ async function run(options: Options): Promise<void> {
     await files.close()
     throw new CliError('nothing was started, because of the errors above')
   }
-  const ca = new Ca({ runtime, dataDir: options.dataDir, trustDomain: meshOf(store.snapshot).trustDomain })
-  const pilot = new Pilot({
+  const plane = createControlPlane({
     store,
     runtime,
-    ca,
-    allotter: new ClusterAllotter(),
+    dataDir: options.dataDir,
     env: process.env,
-    onNack: (node, typeUrl, message) => process.stderr.write(`${node} refused ${typeUrl}: ${message}\n`),
+    onRejected: (proxy, typeUrl, message) => process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`),
+    log: (line) => process.stderr.write(`${line}\n`),
   })
-  const ads = new AdsServer({ source: pilot, runtime, log: (line) => process.stderr.write(`${line}\n`) })
-  const door = await openGrpcDoor(ads, options.grpcAddr)
+  const door = await openGrpcDoor(plane.ads, options.grpcAddr)
   process.stdout.write(`serving ADS at ${door.address}\n`)
   const stop = () => {
     Promise.all([door.close(), files.close()]).then(() => {
-      ads.close()
-      pilot.close()
+      plane.close()
       process.exit(0)
     })
   }

@@ -1,10 +1,8 @@
 import type { Problem } from '../api/problems.ts'
 import { hasErrors } from '../api/problems.ts'
-import { Ca } from '../ca/ca.ts'
 import { pilotEnv } from '../pilot/env.ts'
 import { meshOf } from '../pilot/mesh.ts'
-import { Pilot } from '../pilot/pilot.ts'
-import { ClusterAllotter } from '../registry/addresses.ts'
+import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { Workload } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { Runtime } from '../runtime.ts'
@@ -12,12 +10,13 @@ import { SeededRuntime, SystemRuntime } from '../runtime-system.ts'
 import { type FilesSource, openFiles } from '../store/files.ts'
 import { type Change, createStore, type Store } from '../store/store.ts'
 import { memoryTransport } from '../xds/memory-transport.ts'
-import { AdsServer } from '../xds/server.ts'
 import { MeshAddresses, type SocketAddress } from './address-book.ts'
 import type { CallAnswer, CallRequest, WorkloadView } from './control/api.ts'
 import { call } from './control/call.ts'
 import { announce } from './control/running.ts'
 import { type ControlServer, type ControlTarget, startControl } from './control/server.ts'
+import { type ControlPlane, createControlPlane } from './control-plane.ts'
+import { endpointsAt } from './service-endpoints.ts'
 import { findWorkload } from './find-workload.ts'
 import type { GrpcDoor } from './grpc-door.ts'
 import { Instances } from './instances.ts'
@@ -80,8 +79,7 @@ export class Mesh {
   readonly #addresses: MeshAddresses
   readonly #domain: string
   #files: FilesSource | undefined
-  #pilot!: Pilot
-  #ads!: AdsServer
+  #plane!: ControlPlane
   #instances!: Instances
   #control: ControlServer | undefined
   #grpc: GrpcDoor | undefined
@@ -127,23 +125,20 @@ export class Mesh {
     this.#problems(this.#files.report.problems)
     if (hasErrors(this.#files.report.problems)) throw new ConfigurationError('nothing was started, because of the errors above')
     const config = meshOf(this.#store.snapshot)
-    const ca = new Ca({ runtime: this.#runtime, dataDir: this.#options.dataDir, trustDomain: config.trustDomain })
-    this.#pilot = new Pilot({
+    this.#plane = createControlPlane({
       store: this.#store,
       runtime: this.#runtime,
-      ca,
-      allotter: new ClusterAllotter(),
+      dataDir: this.#options.dataDir,
       env,
-      onNack: (node, typeUrl, message) => this.#event({ type: 'rejected', workload: nodeName(node), typeUrl, message }),
+      onRejected: (workload, typeUrl, message) => this.#event({ type: 'rejected', workload, typeUrl, message }),
     })
-    this.#ads = new AdsServer({ source: this.#pilot, runtime: this.#runtime })
-    this.#addresses.endpoints = (ip, port) => this.#pilot.registry.endpointsAt(ip, port)
+    this.#addresses.endpoints = (ip, port) => endpointsAt(this.registry, ip, port)
     this.#instances = new Instances({
       runtime: this.#runtime,
       block: this.#block,
       addresses: this.#addresses,
       identity: { domain: this.#domain, clusterId: pilotEnv(env).clusterId, meshId: config.trustDomain },
-      ads: memoryTransport(this.#ads),
+      ads: memoryTransport(this.#plane.ads),
       logDir: this.#options.logDir,
       onStreamComplete: this.#observer.onStreamComplete,
       reach: (workload) => (host, port) => this.#reach(workload, host, port),
@@ -154,7 +149,7 @@ export class Mesh {
     await this.#instances.reconcile(this.registry)
     await this.#instances.ready()
     await this.#instances.openOutbound(this.registry)
-    this.#unsubscribe = this.#store.subscribe((change) => this.#changed(change))
+    this.#unsubscribe = this.#plane.pilot.onPush((context) => this.#pushed(context))
     await this.#openDoors()
   }
 
@@ -162,7 +157,7 @@ export class Mesh {
     const { grpcAddress } = this.#options
     if (grpcAddress) {
       const { openGrpcDoor } = await import('./grpc-door.ts')
-      this.#grpc = await openGrpcDoor(this.#ads, grpcAddress)
+      this.#grpc = await openGrpcDoor(this.#plane.ads, grpcAddress)
     }
     this.#control = await startControl(this.#target(), this.#block.control, this.#block.ownAddresses ? CONTROL_PORT : 0)
     if (this.#options.announce !== false)
@@ -176,7 +171,7 @@ export class Mesh {
   }
 
   get registry(): Registry {
-    return this.#pilot.registry
+    return this.#plane.pilot.registry
   }
 
   get controlUrl(): string {
@@ -216,8 +211,12 @@ export class Mesh {
 
   /** Resolves once everything that the store holds now has reached the sidecars and is in force there. */
   async settled(): Promise<void> {
-    await this.#instances.idle()
-    await this.#pilot.idle()
+    const { pilot, ads } = this.#plane
+    for (;;) {
+      await this.#instances.idle()
+      await new Promise((resolve) => setImmediate(resolve))
+      if (!pilot.pushPending && ads.connections.every((connection) => connection.synced)) return
+    }
   }
 
   async #reach(workload: Workload, host: string, port: number): Promise<SocketAddress> {
@@ -250,15 +249,12 @@ export class Mesh {
     }
   }
 
-  #changed(change: Change): void {
-    const summary = describeChange(change)
+  /** Instances follow the registry before their sidecars are told of it. */
+  #pushed(context: PushContext): void {
     this.#instances
-      .reconcile(this.registry)
-      .then(() => this.#instances.openOutbound(this.registry))
-      .then(
-        () => summary && this.#event({ type: 'changed', summary }),
-        (e: Error) => this.#event({ type: 'workload', workload: 'mesh', message: e.message }),
-      )
+      .reconcile(context.registry)
+      .then(() => this.#instances.openOutbound(context.registry))
+      .catch((e: Error) => this.#event({ type: 'workload', workload: 'mesh', message: e.message }))
   }
 
   #problems(problems: readonly Problem[]): void {
@@ -277,13 +273,7 @@ export class Mesh {
     await this.#files?.close()
     await this.#instances?.close()
     await this.#grpc?.close()
-    this.#ads?.close()
-    this.#pilot?.close()
+    this.#plane?.close()
     await this.#block.close()
   }
-}
-
-/** `pod.namespace` of a node id `sidecar~ip~pod.namespace~domain`. */
-function nodeName(nodeId: string): string {
-  return nodeId.split('~')[2] ?? nodeId
 }

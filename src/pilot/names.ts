@@ -43,7 +43,7 @@ export const hostPort = (host: string, port: number): string => `${bracketed(hos
 export const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host)
 
 /** The name of a listener: `0.0.0.0_9080`. */
-export const listenerName = (bind: string, port: number): string => (bind.startsWith('/') || port === 0 ? bind : `${bind}_${port}`)
+export const listenerName = (bind: string, port: number): string => `${bind}_${port}`
 
 /** Envoy takes the part before the delimiter as one tag, whatever dots it has. */
 export const statPrefix = (name: string): string => `${name};`

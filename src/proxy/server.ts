@@ -1,6 +1,6 @@
 import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
-import type { Runtime } from '../runtime.ts'
+import type { Runtime, Timer } from '../runtime.ts'
 import { make } from '../xds/messages.ts'
 import type { AdsTransport } from '../xds/stream.ts'
 import { AdminServer } from './admin/admin-server.ts'
@@ -15,12 +15,14 @@ import { adminView } from './server/admin-view.ts'
 import { Ads } from './server/ads.ts'
 import { openAdsTransport } from './server/ads-endpoint.ts'
 import { noteBootstrapFields } from './server/bootstrap-fields.ts'
+import { ClusterReadiness } from './server/cluster-readiness.ts'
 import { DrainState } from './server/drain-state.ts'
 import { NotEnforced } from './server/not-enforced.ts'
 import { RouteTable } from './server/route-table.ts'
 import type { StreamInfo } from './stream-info.ts'
+import { milliseconds } from './tcp/config.ts'
 import { SecretStore } from './tls/secrets.ts'
-import { createClusterManager, type DynamicClusterManager } from './upstream/cluster-manager.ts'
+import { type ClusterControl, createClusterManager } from './upstream/cluster-manager.ts'
 
 /** What a proxy is made of. */
 export interface ProxyServerOptions {
@@ -51,11 +53,14 @@ export interface ProxyServerOptions {
 }
 
 const DRAIN_TIME_MS = 600_000
+/** How often histograms begin a new interval, unless `stats_flush_interval` says otherwise. */
+const STATS_FLUSH_MS = 5000
 
 /** One proxy: a bootstrap in, listeners up, an admin interface (source/server/server.cc). */
 export class ProxyServer {
   readonly stats = new StatsStore()
-  readonly clusters: DynamicClusterManager
+  readonly clusters: ClusterControl
+  private readonly readiness: ClusterReadiness
   readonly listeners: ListenerManager
   readonly routes: RouteTable
   readonly secrets: SecretStore
@@ -74,6 +79,7 @@ export class ProxyServer {
   private readonly waiting: { resolve: () => void; reject: (error: unknown) => void }[] = []
   private failure: unknown
   private stopped = false
+  private statsTimer: Timer | undefined
 
   /** Builds everything static. Throws, with all that is wrong, when the bootstrap cannot be used. */
   constructor(options: ProxyServerOptions) {
@@ -95,6 +101,7 @@ export class ProxyServer {
     })
     const book = options.book ?? identityBook
     this.clusters = createClusterManager({ runtime, stats: this.stats, book, secrets: this.secrets })
+    this.readiness = new ClusterReadiness(this.clusters)
     const context: ProxyContext = {
       runtime,
       stats: this.stats,
@@ -119,7 +126,7 @@ export class ProxyServer {
   }
 
   private addStatic(bootstrap: Bootstrap): void {
-    for (const cluster of bootstrap.staticResources?.clusters ?? []) this.clusters.addOrUpdate(cluster, '', false)
+    this.clusters.addStatic(bootstrap.staticResources?.clusters ?? [])
     for (const listener of bootstrap.staticResources?.listeners ?? []) this.listeners.addOrUpdate(listener, '', false)
   }
 
@@ -132,12 +139,22 @@ export class ProxyServer {
     captureTable?.connectTo((socket, entry) => this.listeners.capture(socket, entry))
     try {
       await this.startAdmin()
+      this.flushStats()
       const { adsConfig } = bootstrap.dynamicResources ?? {}
       if (adsConfig) {
         const transport = this.options.adsTransport ?? (await openAdsTransport(bootstrap, adsConfig))
         const { runtime } = this.options
-        const { stats, node, clusters, listeners, routes, secrets } = this
-        this.ads = new Ads(transport, bootstrap, { runtime, stats, node, clusters, listeners, routes, secrets })
+        const { stats, node, clusters, readiness, listeners, routes, secrets } = this
+        this.ads = new Ads(transport, bootstrap, {
+          runtime,
+          stats,
+          node,
+          clusters,
+          readiness,
+          listeners,
+          routes,
+          secrets,
+        })
         this.ads.start()
       }
       const ready = this.initialise()
@@ -152,12 +169,24 @@ export class ProxyServer {
     const address = this.options.adminAddress ?? adminAddressOf(this.options.bootstrap)
     if (!address) return
     this.admin = new AdminServer(adminView(this))
-    this.adminBound = await this.admin.listen(address)
+    this.adminBound = await this.admin.listen(address.ip, address.port)
+  }
+
+  private flushStats(): void {
+    const { bootstrap, runtime } = this.options
+    const interval = milliseconds(bootstrap.statsFlushInterval) || STATS_FLUSH_MS
+    const next = () => {
+      this.statsTimer = runtime.after(interval, () => {
+        this.stats.flush()
+        next()
+      })
+    }
+    next()
   }
 
   /** Envoy's order: clusters, then listeners, then traffic. */
   private initialise(): Promise<void> {
-    const { ads, clusters, listeners } = this
+    const { ads, readiness, listeners } = this
     const afterListeners = () =>
       listeners.whenWarm(() => {
         listeners.start().then(
@@ -171,7 +200,7 @@ export class ProxyServer {
       if (ads) ads.startListeners(afterListeners)
       else afterListeners()
     }
-    const warmClusters = () => clusters.whenWarm(afterClusters)
+    const warmClusters = () => readiness.whenReady(afterClusters)
     if (ads) ads.whenClusters(warmClusters)
     else warmClusters()
     return this.whenReady()
@@ -226,6 +255,7 @@ export class ProxyServer {
   async stop(): Promise<void> {
     if (this.stopped) return
     this.stopped = true
+    this.statsTimer?.cancel()
     this.options.captureTable?.connectTo(undefined)
     this.ads?.close()
     this.listeners.close()

@@ -1,13 +1,14 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import type { FSWatcher } from 'chokidar'
-import type { Loaded, LoadOptions } from '../api/load.ts'
+import type { LoadOptions } from '../api/load.ts'
 import { loadText } from '../api/load.ts'
 import type { ApiObject } from '../api/objects.ts'
 import type { Problem } from '../api/problems.ts'
 import { hasErrors } from '../api/problems.ts'
 import type { Runtime, Timer } from '../runtime.ts'
 import type { Store } from './store.ts'
+import type { Watch } from './watch.ts'
+import { watchPaths } from './watch.ts'
 
 /** What a reading of files found. */
 export interface FilesReport {
@@ -56,15 +57,21 @@ export async function openFiles(options: FilesOptions): Promise<FilesSource> {
   return { report, close: () => files.close() }
 }
 
+/** How many times its settling time a change waits at most, while files go on changing. */
+const PATIENCE = 10
+/** How long a file that has become empty is given to be filled again, in ms: editors empty before they write. */
+const EMPTY_MS = 200
+
 class Files {
   readonly #options: FilesOptions
-  /** By absolute path: the path as shown in messages. */
-  readonly #shown = new Map<string, string>()
-  readonly #lastText = new Map<string, string>()
-  #pending = new Set<string>()
+  /** The text of each file as it was last read, by absolute path. */
+  readonly #texts = new Map<string, string>()
+  /** Since when a file is empty that was not. */
+  readonly #emptied = new Map<string, number>()
+  #waitingSince: number | undefined
   #timer: Timer | undefined
-  #work: Promise<unknown> = Promise.resolve()
-  #watcher: FSWatcher | undefined
+  #work: Promise<void> = Promise.resolve()
+  #watch: Watch | undefined
   #closed = false
 
   constructor(options: FilesOptions) {
@@ -73,113 +80,123 @@ class Files {
 
   async readAll(): Promise<FilesReport> {
     const problems: Problem[] = []
-    const update = new Map<string, readonly ApiObject[]>()
-    const files: string[] = []
-    for (const path of this.#options.paths) {
-      const found = path === '-' ? [STDIN] : await filesIn(path, problems)
-      if (found.length === 0 && path !== '-' && problems.at(-1)?.file !== path) {
-        problems.push(about(path, 'warning', 'no *.yaml, *.yml or *.json file in this folder'))
-      }
-      for (const file of found) {
-        const key = file === STDIN && path === '-' ? STDIN : resolve(file)
-        if (update.has(key) || this.#shown.has(key)) continue
-        this.#shown.set(key, file)
-        files.push(file)
-        const loaded = await this.#load(key, file, problems)
-        if (loaded) update.set(key, loaded.objects)
+    const files = await this.#list(problems)
+    if (this.#options.paths.includes('-')) files.set(STDIN, STDIN)
+    const update = new Map<string, readonly ApiObject[] | undefined>()
+    for (const [key, file] of files) {
+      try {
+        const text = key === STDIN ? await this.#stdin() : await readFile(key, 'utf8')
+        this.#load(key, file, text, update, problems)
+      } catch (error) {
+        problems.push(about(file, 'error', `cannot be read: ${reason(error)}`))
       }
     }
     problems.push(...this.#options.store.apply(update))
-    return { files, problems }
+    return { files: [...files.values()], problems }
   }
 
   async follow(): Promise<void> {
     const paths = this.#options.paths.filter((path) => path !== '-')
     if (paths.length === 0) return
-    const { watch } = await import('chokidar')
-    const given = new Set(paths.map((path) => resolve(path)))
-    const unwanted = (path: string, stats?: { isFile(): boolean }): boolean =>
-      stats?.isFile() === true && !given.has(resolve(path)) && !WANTED.test(path)
-    const watcher = watch([...paths], { ignoreInitial: true, ignored: unwanted })
-    this.#watcher = watcher
-    const touched = (path: string): void => this.#touched(resolve(path), path)
-    watcher.on('add', touched).on('change', touched).on('unlink', touched)
-    watcher.on('error', () => {})
-    await new Promise<void>((done) => {
-      watcher.once('ready', done)
-    })
-    // What changed between the first reading and now.
-    for (const [key, file] of this.#shown) if (key !== STDIN) this.#touched(key, file)
+    this.#watch = await watchPaths(
+      paths,
+      (file) => WANTED.test(file),
+      () => this.#touched(),
+    )
+    // For what changed between the first reading and now.
+    this.#touched()
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#timer?.cancel()
-    await this.#watcher?.close()
+    await this.#watch?.close()
     await this.#work
   }
 
-  #touched(key: string, file: string): void {
-    if (!this.#shown.has(key)) this.#shown.set(key, file)
-    this.#pending.add(key)
+  #touched(after = this.#options.settleMs ?? 50): void {
+    if (this.#closed) return
+    const { runtime } = this.#options
+    this.#waitingSince ??= runtime.now()
+    const most = this.#waitingSince + after * PATIENCE - runtime.now()
     this.#timer?.cancel()
-    this.#timer = this.#options.runtime.after(this.#options.settleMs ?? 50, () => {
+    this.#timer = runtime.after(Math.max(0, Math.min(after, most)), () => {
+      this.#waitingSince = undefined
       this.#work = this.#work.then(() => this.#readAgain())
     })
   }
 
+  /** Reads all files again, and applies those that have changed, as one change. */
   async #readAgain(): Promise<void> {
-    const pending = this.#pending
-    this.#pending = new Set()
     const problems: Problem[] = []
+    const present = await this.#list([])
     const update = new Map<string, readonly ApiObject[] | undefined>()
     const files: string[] = []
-    for (const key of pending) {
-      const file = this.#shown.get(key) as string
-      const before = this.#lastText.get(key)
+    for (const [key, file] of present) {
       const text = await readFile(key, 'utf8').catch((error: NodeJS.ErrnoException) => error)
-      if (text instanceof Error && text.code === 'ENOENT') {
-        this.#shown.delete(key)
-        this.#lastText.delete(key)
-        if (before === undefined) continue
-        update.set(key, undefined)
-        files.push(file)
+      if (text instanceof Error) {
+        if (text.code !== 'ENOENT') problems.push(about(file, 'error', `cannot be read: ${reason(text)}`))
+        else present.delete(key)
         continue
       }
-      if (text === before) continue
+      if (text === this.#texts.get(key) || this.#isBeingWritten(key, text)) continue
       files.push(file)
-      if (typeof text === 'string' && text.trim() === '' && before !== undefined && !(await this.#stillEmpty(key))) {
-        this.#touched(key, file)
-        continue
-      }
-      const loaded = await this.#load(key, file, problems)
-      if (loaded) update.set(key, loaded.objects)
+      this.#load(key, file, text, update, problems)
     }
-    if (this.#closed || files.length === 0) return
+    for (const key of this.#texts.keys()) {
+      if (key === STDIN || present.has(key)) continue
+      this.#texts.delete(key)
+      update.set(key, undefined)
+      files.push(key)
+    }
+    if (this.#closed || (files.length === 0 && problems.length === 0)) return
     problems.push(...this.#options.store.apply(update))
     this.#options.onReport?.({ files, problems })
   }
 
-  /** Editors empty a file before they write it: nothing is deleted for that moment. */
-  async #stillEmpty(key: string): Promise<boolean> {
-    await new Promise<void>((done) => {
-      this.#options.runtime.after(200, done)
-    })
-    return (await readFile(key, 'utf8').catch(() => '')).trim() === ''
+  #isBeingWritten(key: string, text: string): boolean {
+    if (text.trim() !== '' || (this.#texts.get(key) ?? '').trim() === '') {
+      this.#emptied.delete(key)
+      return false
+    }
+    const now = this.#options.runtime.now()
+    const since = this.#emptied.get(key) ?? now
+    if (now - since >= EMPTY_MS) {
+      this.#emptied.delete(key)
+      return false
+    }
+    this.#emptied.set(key, since)
+    this.#touched(EMPTY_MS - (now - since) + 1)
+    return true
   }
 
-  /** The objects of a file, or nothing, if it has errors. */
-  async #load(key: string, file: string, problems: Problem[]): Promise<Loaded | undefined> {
-    try {
-      const text = key === STDIN ? await this.#stdin() : await readFile(key, 'utf8')
-      this.#lastText.set(key, text)
-      const loaded = loadText(file, text, this.#options)
-      problems.push(...loaded.problems)
-      return hasErrors(loaded.problems) ? undefined : loaded
-    } catch (error) {
-      problems.push(about(file, 'error', `cannot be read: ${reason(error)}`))
-      return undefined
+  /** The files that there are, in their order: absolute path to the path as shown. */
+  async #list(problems: Problem[]): Promise<Map<string, string>> {
+    const files = new Map<string, string>()
+    for (const path of this.#options.paths) {
+      if (path === '-') continue
+      const before = problems.length
+      const found = await filesIn(path, problems)
+      if (found.length === 0 && problems.length === before) {
+        problems.push(about(path, 'warning', 'no *.yaml, *.yml or *.json file in this folder'))
+      }
+      for (const file of found) if (!files.has(resolve(file))) files.set(resolve(file), file)
     }
+    return files
+  }
+
+  /** Puts the objects of a file into the update, unless it has errors. */
+  #load(
+    key: string,
+    file: string,
+    text: string,
+    update: Map<string, readonly ApiObject[] | undefined>,
+    problems: Problem[],
+  ): void {
+    this.#texts.set(key, text)
+    const loaded = loadText(file, text, this.#options)
+    problems.push(...loaded.problems)
+    if (!hasErrors(loaded.problems)) update.set(key, loaded.objects)
   }
 
   async #stdin(): Promise<string> {

@@ -45,7 +45,10 @@ export async function listenGrpc(
   })
   for (const { name, handlers } of services) server.addService(grpcService(name), handlers)
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, bound) => (error ? reject(error) : resolve(bound)))
+    server.bindAsync(address, credentials, (error, bound) => {
+      if (!error) resolve(bound)
+      else reject(new Error(`cannot listen for gRPC on ${address}: ${bindReason(error)}`, { cause: error }))
+    })
   })
   return {
     port,
@@ -56,6 +59,12 @@ export async function listenGrpc(
         server.forceShutdown()
       }),
   }
+}
+
+/** The system's reason, which grpc-js gives at the end of a sentence of its own. */
+function bindReason(error: Error): string {
+  const reason = /errors: \[(.*)\]/.exec(error.message)?.[1] ?? error.message
+  return reason.includes('EADDRINUSE') ? 'the address is in use' : reason
 }
 
 /** Listens for ADS alone on `host:port`, plaintext unless credentials are given. */

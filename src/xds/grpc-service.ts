@@ -1,6 +1,9 @@
 import { type DescMessage, type DescMethod, fromBinary, type Message, toBinary } from '@bufbuild/protobuf'
-import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
+import { logVerbosity, type MethodDefinition, type ServiceDefinition, setLogVerbosity } from '@grpc/grpc-js'
 import { registry } from './messages.ts'
+
+// What fails is told to whoever asked; the library's own lines on stderr would only say it twice.
+if (!process.env.GRPC_VERBOSITY) setLogVerbosity(logVerbosity.NONE)
 
 /** The gRPC service definition of a service in the descriptor set, for servers and clients of @grpc/grpc-js. */
 export function grpcService(name: string): ServiceDefinition {

@@ -64,5 +64,4 @@ export interface AdsTransport {
 
 /** gRPC status codes that ADS streams end with. */
 export const GRPC_INVALID_ARGUMENT = 3
-export const GRPC_INTERNAL = 13
 export const GRPC_UNAVAILABLE = 14

@@ -19,7 +19,12 @@ export function connectionInfo(fields: Partial<ConnectionInfo> = {}): Connection
 }
 
 /** A request head with lines added in order. */
-export function requestHead(method: string, path: string, authority: string, lines: [string, string][] = []): RequestHead {
+export function requestHead(
+  method: string,
+  path: string,
+  authority: string,
+  lines: [string, string][] = [],
+): RequestHead {
   const head = RequestHead.create(method, path, authority)
   head.scheme = 'http'
   for (const [name, value] of lines) head.add(headerName(name), value)

@@ -8,7 +8,7 @@ import { checkDuration, checkTargets } from './values.ts'
 /** PeerAuthentication (ValidatePeerAuthentication). */
 export function checkPeerAuthentication(scope: Scope, spec: PeerAuthentication): void {
   const { selector, portLevelMtls } = spec
-  if (selector) checkSelector(scope.at('selector'), selector.matchLabels)
+  checkSelector(scope.at('selector'), selector)
   if (!portLevelMtls) return
   const at = scope.at('portLevelMtls')
   if (Object.keys(selector?.matchLabels ?? {}).length === 0)
@@ -23,7 +23,7 @@ export function checkPeerAuthentication(scope: Scope, spec: PeerAuthentication):
 /** RequestAuthentication (ValidateRequestAuthentication). */
 export function checkRequestAuthentication(scope: Scope, spec: RequestAuthentication): void {
   checkTargets(scope, spec)
-  if (spec.selector) checkSelector(scope.at('selector'), spec.selector.matchLabels)
+  checkSelector(scope.at('selector'), spec.selector)
   each(scope.at('jwtRules'), spec.jwtRules, checkJwtRule)
 }
 

@@ -14,7 +14,7 @@ import { checkTargets } from './values.ts'
 export function checkAuthorizationPolicy(scope: Scope, spec: AuthorizationPolicy): void {
   const { action = 'ALLOW', rules, provider } = spec
   checkTargets(scope, spec)
-  if (spec.selector) checkSelector(scope.at('selector'), spec.selector.matchLabels)
+  checkSelector(scope.at('selector'), spec.selector)
   if (action === 'CUSTOM') {
     if (!rules)
       scope.error('the action CUSTOM needs rules: without any it never happens ("rules: [{}]" is for every request)')

@@ -20,5 +20,5 @@ export function checkDestinationRule(scope: Scope, spec: DestinationRule, namesp
   })
   const { workloadSelector } = spec
   checkExportTo(scope.at('exportTo'), spec.exportTo, { namespace, selective: workloadSelector !== undefined })
-  if (workloadSelector) checkSelector(scope.at('workloadSelector'), workloadSelector.matchLabels)
+  checkSelector(scope.at('workloadSelector'), workloadSelector)
 }

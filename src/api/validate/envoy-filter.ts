@@ -14,7 +14,7 @@ const MANAGERS = ['envoy.filters.network.http_connection_manager', 'envoy.http_c
  * they are applied.
  */
 export function checkEnvoyFilter(scope: Scope, spec: EnvoyFilter): void {
-  if (spec.workloadSelector) checkSelector(scope.at('workloadSelector'), spec.workloadSelector.labels)
+  checkSelector(scope.at('workloadSelector'), spec.workloadSelector)
   checkTargets(scope, { targetRefs: spec.targetRefs })
   if (spec.workloadSelector && spec.targetRefs?.length) scope.at('targetRefs').errorAtKey('excludes workloadSelector')
   each(scope.at('configPatches'), spec.configPatches, checkPatch)

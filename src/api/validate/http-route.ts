@@ -48,13 +48,13 @@ export function checkHttpRoute(scope: Scope, route: HTTPRoute, delegated: boolea
 
 function checkAction(scope: Scope, route: HTTPRoute, delegated: boolean): void {
   if (route.delegate) {
-    if (delegated)
+    if (delegated) {
       scope.at('delegate').errorAtKey('a VirtualService without hosts is a delegate itself, and cannot delegate on')
-    else {
-      if (route.redirect) scope.at('redirect').errorAtKey('a route with a delegate has no redirect')
-      if (route.route) scope.at('route').errorAtKey('a route with a delegate has no route')
       return
     }
+    if (route.redirect) scope.at('redirect').errorAtKey('a route with a delegate has no redirect')
+    if (route.route) scope.at('route').errorAtKey('a route with a delegate has no route')
+    return
   }
   const action = route.redirect ? 'redirect' : route.directResponse ? 'directResponse' : undefined
   if (action === undefined) {

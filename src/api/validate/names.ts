@@ -92,14 +92,22 @@ export function checkLabels(scope: Scope, labels: Readonly<Record<string, string
   })
 }
 
-/** Labels in a selector: no wildcards, and not none. `what` says what happens without any. */
-export function checkSelector(scope: Scope, labels: Readonly<Record<string, string>> | undefined): void {
-  eachEntry(scope, labels, (at, key, value) => {
+/** Labels in a selector (under `matchLabels` or `labels`): no wildcards, and not none. */
+export function checkSelector(
+  scope: Scope,
+  selector:
+    | { matchLabels?: Record<string, string> | undefined; labels?: Record<string, string> | undefined }
+    | undefined,
+): void {
+  if (!selector) return
+  const field = 'labels' in selector ? 'labels' : 'matchLabels'
+  const labels = selector[field] ?? {}
+  eachEntry(scope.at(field), labels, (at, key, value) => {
     if (key === '') at.errorAtKey('a selector has no empty keys')
     if (key.includes('*')) at.errorAtKey('a selector has no wildcards')
     else if (value.includes('*')) at.error('a selector has no wildcards')
   })
-  if (Object.keys(labels ?? {}).length === 0) scope.warnAtKey('a selector without labels selects every workload')
+  if (Object.keys(labels).length === 0) scope.warnAtKey('a selector without labels selects every workload')
 }
 
 /** The protocols of ports (pkg/config/protocol Parse). */

@@ -31,7 +31,7 @@ export function checkServiceEntry(
 ): void {
   const { hosts, addresses = [], ports = [], endpoints = [], workloadSelector, resolution = 'NONE' } = spec
   if (workloadSelector) {
-    checkSelector(scope.at('workloadSelector'), workloadSelector.labels)
+    checkSelector(scope.at('workloadSelector'), workloadSelector)
     if (spec.endpoints) scope.at('endpoints').errorAtKey('excludes workloadSelector')
   }
   if (hosts.length === 0) scope.at('hosts').errorAtKey('one host at least is needed')

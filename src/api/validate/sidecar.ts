@@ -27,7 +27,7 @@ const UNIX = 'unix://'
 /** Sidecar (ValidateSidecar). */
 export function checkSidecar(scope: Scope, spec: Sidecar, namespace: string): void {
   const { workloadSelector, ingress, egress, outboundTrafficPolicy, inboundConnectionPool } = spec
-  if (workloadSelector) checkSelector(scope.at('workloadSelector'), workloadSelector.labels)
+  checkSelector(scope.at('workloadSelector'), workloadSelector)
   if (!ingress?.length && !egress?.length && !outboundTrafficPolicy && !inboundConnectionPool) {
     scope.error('one of ingress, egress, outboundTrafficPolicy and inboundConnectionPool is needed')
   }

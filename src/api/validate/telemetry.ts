@@ -8,7 +8,7 @@ import { checkDuration, checkTargets } from './values.ts'
 /** Telemetry (ValidateTelemetry). CEL expressions are compiled where they are used. */
 export function checkTelemetry(scope: Scope, spec: Telemetry): void {
   checkTargets(scope, spec)
-  if (spec.selector) checkSelector(scope.at('selector'), spec.selector.matchLabels)
+  checkSelector(scope.at('selector'), spec.selector)
   each(scope.at('metrics'), spec.metrics, checkMetrics)
   if ((spec.tracing?.length ?? 0) > 1) scope.at('tracing').warnAtKey('only the first entry has an effect')
   each(scope.at('tracing'), spec.tracing, checkTracing)
@@ -54,6 +54,6 @@ function checkTracing(scope: Scope, tracing: TelemetryTracing): void {
 
 /** ProxyConfig (ValidateProxyConfig). */
 export function checkProxyConfig(scope: Scope, spec: ProxyConfig): void {
-  if (spec.selector) checkSelector(scope.at('selector'), spec.selector.matchLabels)
+  checkSelector(scope.at('selector'), spec.selector)
   if ((spec.concurrency ?? 0) < 0) scope.at('concurrency').error(`must not be negative, is ${spec.concurrency}`)
 }

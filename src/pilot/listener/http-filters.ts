@@ -24,7 +24,7 @@ export const grpcStatsFilter = lazy(() =>
     'envoy.filters.http.grpc_stats',
     packed('envoy.extensions.filters.http.grpc_stats.v3.FilterConfig', {
       emitFilterState: true,
-      perMethodStatSpecifier: { case: 'statsForAllMethods', value: false },
+      perMethodStatSpecifier: { case: 'statsForAllMethods', value: { value: false } },
     }),
   ),
 )

@@ -2,6 +2,7 @@ import type { JsonObject, JsonValue } from '@bufbuild/protobuf'
 import { RE2JS } from 're2js'
 import { writeJson } from '../../xds/json.ts'
 import { TYPE_URL_PREFIX } from '../../xds/messages.ts'
+import type { ClusterEntry } from '../upstream/cluster-manager.ts'
 import type { DumpSection } from './dump-section.ts'
 import { endpointSections } from './endpoint-dump.ts'
 import { maskJson } from './field-mask.ts'
@@ -106,33 +107,28 @@ function dumpSections(view: AdminView, test: NameTest, includeEds: boolean): Dum
 }
 
 function clusterSection(view: AdminView, test: NameTest): DumpSection {
-  const all = view.clusters().filter((c) => test(c.name))
-  const state = (r: VersionedResource) => ({
-    ...versionInfo(r.version),
-    cluster: any(r),
-    last_updated: timestamp(r.updated),
+  const all = view.clusterEntries().filter((c) => test(c.name))
+  const of = (e: ClusterEntry): VersionedResource => ({ ...e, message: e.config })
+  const state = (e: ClusterEntry) => ({
+    ...versionInfo(e.version),
+    cluster: any(of(e)),
+    last_updated: timestamp(e.updated),
   })
-  const isStatic = all.flatMap((c) => (!c.dynamic && c.active ? [c.active] : []))
+  const isStatic = all.filter((e) => !e.dynamic && !e.warming)
+  const refused = view.refusedClusters().filter((c) => test(c.name))
   return {
     type: 'ClustersConfigDump',
     fields: {
       ...versionInfo(view.cdsVersion()),
       ...list(
         'static_clusters',
-        isStatic.map((r) => ({ cluster: any(r), last_updated: timestamp(r.updated) })),
+        isStatic.map((e) => ({ cluster: any(of(e)), last_updated: timestamp(e.updated) })),
       ),
-      ...list(
-        'dynamic_active_clusters',
-        all.flatMap((c) => (c.dynamic && c.active ? [state(c.active)] : [])),
-      ),
-      ...list(
-        'dynamic_warming_clusters',
-        all.flatMap((c) =>
-          c.dynamic && (c.warming || c.error)
-            ? [{ ...(c.warming ? state(c.warming) : {}), ...(c.error ? { error_state: failure(c.error) } : {}) }]
-            : [],
-        ),
-      ),
+      ...list('dynamic_active_clusters', all.filter((e) => e.dynamic && !e.warming).map(state)),
+      ...list('dynamic_warming_clusters', [
+        ...all.filter((e) => e.dynamic && e.warming).map(state),
+        ...refused.map((r) => ({ error_state: failure(r) })),
+      ]),
     },
     elements: {
       static_clusters: 'StaticCluster',

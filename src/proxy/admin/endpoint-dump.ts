@@ -1,9 +1,9 @@
 import type { JsonObject } from '@bufbuild/protobuf'
 import { TYPE_URL_PREFIX } from '../../xds/messages.ts'
+import type { ClusterDescription } from '../upstream/describe.ts'
 import { type Host, HostHealth } from '../upstream/host.ts'
 import type { DumpSection } from './dump-section.ts'
 import { socketAddress } from './listeners.ts'
-import type { ClusterView } from './view.ts'
 
 /** Envoy's overprovisioning factor, percent. */
 const OVERPROVISIONING = 140
@@ -15,14 +15,22 @@ const UNHEALTHY =
 const DEGRADED = HostHealth.DEGRADED_ACTIVE_HC | HostHealth.DEGRADED_EDS_HEALTH
 
 /** The hosts in use, as ClusterLoadAssignments (config_dump_handler.cc, dumpEndpointConfigs). */
-export function endpointSections(clusters: readonly ClusterView[], test: (name: string) => boolean): DumpSection {
+export function endpointSections(
+  clusters: readonly ClusterDescription[],
+  test: (name: string) => boolean,
+): DumpSection {
   const fields: { static_endpoint_configs?: JsonObject[]; dynamic_endpoint_configs?: JsonObject[] } = {}
   for (const cluster of clusters) {
     const name = cluster.edsServiceName || cluster.name
-    if (!cluster.active || !test(name)) continue
-    const kind = cluster.dynamic ? 'dynamic_endpoint_configs' : 'static_endpoint_configs'
+    if (!test(name)) continue
+    const kind = cluster.addedViaApi ? 'dynamic_endpoint_configs' : 'static_endpoint_configs'
     fields[kind] ??= []
-    fields[kind].push({ endpoint_config: assignment(name, cluster.hosts) })
+    fields[kind].push({
+      endpoint_config: assignment(
+        name,
+        cluster.hosts.map((h) => h.host),
+      ),
+    })
   }
   return {
     type: 'EndpointsConfigDump',

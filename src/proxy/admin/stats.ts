@@ -1,17 +1,22 @@
 import { RE2JS } from 're2js'
-import type { ChosenStats } from './chosen-stats.ts'
-import { type AdminHandler, type AdminParam, type AdminResponse, json, text } from './handler.ts'
-import { prometheusText } from './prometheus.ts'
-import { QUANTILES, quantileSummary, quantiles } from './quantiles.ts'
-import type { AdminView } from './view.ts'
+import { renderPrometheus } from '../observe/prometheus.ts'
+import type { StatsQuery } from '../observe/stats-query.ts'
+import { renderStatsJson, renderStatsText } from '../observe/stats-text.ts'
+import { type AdminHandler, type AdminParam, type AdminResponse, JSON_TYPE, text } from './handler.ts'
 
-const TYPES = ['All', 'Counters', 'Histograms', 'Gauges', 'TextReadouts']
+const TYPES = ['All', 'Counters', 'Histograms', 'Gauges', 'TextReadouts'] as const
+const BUCKETS = ['cumulative', 'disjoint', 'summary'] as const
 
 const usedOnly: AdminParam = {
   name: 'usedonly',
   help: 'Only include stats that have been written by system since restart',
 }
 const filterParam: AdminParam = { name: 'filter', help: 'Regular expression (Google re2) for filtering stats' }
+const bucketsParam = (oneOf: readonly string[]): AdminParam => ({
+  name: 'histogram_buckets',
+  help: 'Histogram bucket display mode',
+  oneOf,
+})
 
 /** `/stats` (source/server/admin/stats_handler.cc). */
 export const stats: AdminHandler = {
@@ -22,14 +27,19 @@ export const stats: AdminHandler = {
     filterParam,
     { name: 'format', help: 'Format to use', oneOf: ['text', 'json', 'prometheus'] },
     { name: 'type', help: 'Stat types to include.', oneOf: TYPES },
+    bucketsParam(BUCKETS),
   ],
   run(view, query) {
-    const format = query.get('format') ?? 'text'
+    const format = query.get('format') || 'text'
     if (format === 'prometheus') return statsPrometheus.run(view, query)
-    if (format !== 'text' && format !== 'json' && format !== '') {
+    if (format !== 'text' && format !== 'json') {
       return { status: 400, body: 'usage: /stats?format=(html|active-html|json|prometheus|text)\n\n' }
     }
-    return select(view, query, (chosen) => (format === 'json' ? asJson(chosen) : text(asText(chosen))))
+    return withQuery(query, (asked) =>
+      format === 'json'
+        ? { status: 200, body: renderStatsJson(view.stats, asked), contentType: JSON_TYPE }
+        : text(renderStatsText(view.stats, asked)),
+    )
   },
 }
 
@@ -37,67 +47,27 @@ export const stats: AdminHandler = {
 export const statsPrometheus: AdminHandler = {
   path: '/stats/prometheus',
   help: 'print server stats in prometheus format',
-  params: [usedOnly, filterParam],
-  run: (view, query) => select(view, query, (chosen) => text(prometheusText(chosen, view.statsTags))),
+  params: [usedOnly, filterParam, bucketsParam(['cumulative', 'summary'])],
+  run: (view, query) => withQuery(query, (asked) => text(renderPrometheus(view.stats, view.tags, asked))),
 }
 
-function select(
-  view: AdminView,
-  query: URLSearchParams,
-  render: (chosen: ChosenStats) => AdminResponse,
-): AdminResponse {
-  const type = query.get('type') || 'All'
-  if (!TYPES.includes(type)) return { status: 400, body: `usage: /stats?type=(${TYPES.join('|')})\n` }
-  let wanted = (_name: string) => true
-  const filter = query.get('filter')
-  if (filter) {
+function withQuery(query: URLSearchParams, render: (asked: StatsQuery) => AdminResponse): AdminResponse {
+  const type = TYPES.find((t) => t === (query.get('type') || 'All'))
+  if (!type) return { status: 400, body: `usage: /stats?type=(${TYPES.join('|')})\n` }
+  const mode = query.get('histogram_buckets')
+  const buckets = BUCKETS.find((b) => b === mode)
+  if (mode && !buckets) {
+    return { status: 400, body: 'usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary)\n' }
+  }
+  const pattern = query.get('filter')
+  let filter: StatsQuery['filter']
+  if (pattern) {
     try {
-      const regex = RE2JS.compile(filter)
-      wanted = (name) => regex.matcher(name).find()
-    } catch (error) {
-      return { status: 400, body: `Invalid re2 regex: ${error instanceof Error ? error.message : error}\n` }
+      const regex = RE2JS.compile(pattern)
+      filter = { test: (name) => regex.matcher(name).find() }
+    } catch {
+      return { status: 400, body: 'Invalid re2 regex' }
     }
   }
-  const used = query.has('usedonly')
-  const numbers = (all: Iterable<{ readonly name: string; readonly value: number }>) =>
-    [...all].filter((s) => wanted(s.name) && !(used && s.value === 0)).sort(byName)
-  return render({
-    counters: type === 'All' || type === 'Counters' ? numbers(view.stats.counters.values()) : [],
-    gauges: type === 'All' || type === 'Gauges' ? numbers(view.stats.gauges.values()) : [],
-    histograms:
-      type === 'All' || type === 'Histograms'
-        ? [...view.stats.histograms.values()].filter((h) => wanted(h.name) && !(used && h.count === 0)).sort(byName)
-        : [],
-  })
-}
-
-function byName(a: { readonly name: string }, b: { readonly name: string }): number {
-  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0
-}
-
-function asText(chosen: ChosenStats): string {
-  const numbers = [...chosen.counters, ...chosen.gauges].sort(byName)
-  let out = ''
-  for (const { name, value } of numbers) out += `${name}: ${value}\n`
-  for (const histogram of chosen.histograms) out += `${histogram.name}: ${quantileSummary(histogram)}\n`
-  return out
-}
-
-function asJson(chosen: ChosenStats): AdminResponse {
-  const entries: object[] = [...chosen.counters, ...chosen.gauges]
-    .sort(byName)
-    .map(({ name, value }) => ({ name, value }))
-  const recorded = chosen.histograms.filter((h) => h.count > 0)
-  if (recorded.length > 0) {
-    entries.push({
-      histograms: {
-        supported_quantiles: QUANTILES,
-        computed_quantiles: recorded.map((h) => ({
-          name: h.name,
-          values: quantiles(h).map((cumulative) => ({ interval: null, cumulative })),
-        })),
-      },
-    })
-  }
-  return json({ stats: entries })
+  return render({ usedOnly: query.has('usedonly'), type, filter, buckets })
 }

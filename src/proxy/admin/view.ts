@@ -3,8 +3,10 @@ import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { Runtime } from '../../runtime.ts'
 import type { Address } from '../listener/connection.ts'
 import type { StatsStore } from '../observe/stats.ts'
+import type { TagProducer } from '../observe/tags.ts'
 import type { SecretEntry } from '../tls/secrets.ts'
-import type { Host } from '../upstream/host.ts'
+import type { ClusterEntry } from '../upstream/cluster-manager.ts'
+import type { ClusterDescription } from '../upstream/describe.ts'
 
 /** ServerInfo.State. */
 export type ServerState = 'LIVE' | 'DRAINING' | 'PRE_INITIALIZING' | 'INITIALIZING'
@@ -39,16 +41,9 @@ export interface ListenerView {
   readonly addresses: readonly Address[]
 }
 
-/** All that is known of one cluster. */
-export interface ClusterView {
+/** A cluster that was refused, by name. */
+export interface RefusedCluster extends RefusedResource {
   readonly name: string
-  readonly observabilityName: string
-  readonly edsServiceName: string
-  readonly dynamic: boolean
-  readonly active: VersionedResource | undefined
-  readonly warming: VersionedResource | undefined
-  readonly error: RefusedResource | undefined
-  readonly hosts: readonly Host[]
 }
 
 /** What the admin interface sees of the proxy, and may do to it. */
@@ -61,9 +56,13 @@ export interface AdminView {
   readonly started: number
   readonly commandLineOptions: Readonly<Record<string, unknown>>
   readonly bootstrap: VersionedResource
-  readonly statsTags: StatsTagRules
+  readonly tags: TagProducer
   state(): ServerState
-  clusters(): readonly ClusterView[]
+  /** Active clusters with their hosts, by name. */
+  clusters(): readonly ClusterDescription[]
+  /** Configs of all clusters, warming ones too. */
+  clusterEntries(): readonly ClusterEntry[]
+  refusedClusters(): readonly RefusedCluster[]
   /** The version of the last CDS or LDS response that was taken; empty without one. */
   cdsVersion(): string
   ldsVersion(): string
@@ -82,10 +81,4 @@ export interface AdminView {
   logLevel(): string
   setLogLevel(level: string): boolean
   quit(): void
-}
-
-/** How stat names become names and labels of Prometheus. */
-export interface StatsTagRules {
-  /** The name without its tags, and the tags in order. */
-  extract(name: string): { readonly name: string; readonly tags: readonly (readonly [string, string])[] }
 }

@@ -63,6 +63,8 @@ export interface HttpFilterContext {
   /** The entry's name: the key of its per-route configs. */
   readonly filterName: string
   readonly direction: 'inbound' | 'outbound' | undefined
+  /** The connection manager passes interim responses on. */
+  readonly proxy100Continue: boolean
 }
 
 /** An HTTP filter as the registry holds it. */

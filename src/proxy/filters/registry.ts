@@ -4,14 +4,14 @@ import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
 import type { ListenerContext, ProxyContext } from '../context.ts'
 import type { Problems } from '../http/config.ts'
 import type { ChainEntry } from '../http/filter-chain.ts'
-import { routerFilter } from '../http/router/router-filter.ts'
+import { routerFilter } from '../http/router/router-kind.ts'
 import { alpnFilter } from './alpn.ts'
 import { corsFilter } from './cors.ts'
 import { faultFilter } from './fault.ts'
 import type { HttpFilterKind } from './filter.ts'
 import { grpcStatsFilter } from './grpc-stats.ts'
-import { metadataExchangeFilter } from './metadata-exchange.ts'
 import { istioStatsFilter } from './istio-stats.ts'
+import { metadataExchangeFilter } from './metadata-exchange.ts'
 
 /** Every HTTP filter there is, by the type of its config. */
 const byType = new Map<string, HttpFilterKind>()
@@ -39,6 +39,7 @@ export function compileFilterChain(
   proxy: ProxyContext,
   listener: ListenerContext,
   statPrefix: string,
+  proxy100Continue: boolean,
   problems: Problems,
 ): ChainEntry[] {
   const entries: ChainEntry[] = []
@@ -48,7 +49,8 @@ export function compileFilterChain(
     if (names.has(config.name)) problems.add(path, 'the name is used twice')
     names.add(config.name)
     if (config.configType.case !== 'typedConfig') {
-      const what = config.configType.case === undefined ? 'typed_config is required' : 'config_discovery is not supported'
+      const what =
+        config.configType.case === undefined ? 'typed_config is required' : 'config_discovery is not supported'
       problems.add(path, what)
       return
     }
@@ -57,24 +59,33 @@ export function compileFilterChain(
     const kind = byType.get(type)
     if (kind === undefined) {
       if (config.isOptional) return
-      problems.add(
-        path,
-        `Didn't find a registered implementation for '${config.name}' with type URL: '${type}'`,
-      )
+      problems.add(path, `Didn't find a registered implementation for '${config.name}' with type URL: '${type}'`)
       return
     }
     const { message, problems: found } = resolveTypedConfig(any)
     for (const p of found) problems.add(path, problemText(p))
     if (message === undefined) return
     const factory = problems.collect(path, () =>
-      kind.build(message, { proxy, statPrefix, filterName: config.name, direction: listener.direction }),
+      kind.build(message, {
+        proxy,
+        statPrefix,
+        filterName: config.name,
+        direction: listener.direction,
+        proxy100Continue,
+      }),
     )
     if (factory === undefined) return
     const last = i === configs.length - 1
     if (factory.terminal === true && !last) {
-      problems.add(path, `Error: terminal filter named ${config.name} of type ${kind.name} must be the last filter in a http filter chain.`)
+      problems.add(
+        path,
+        `Error: terminal filter named ${config.name} of type ${kind.name} must be the last filter in a http filter chain.`,
+      )
     } else if (last && factory.terminal !== true) {
-      problems.add(path, `Error: non-terminal filter named ${config.name} of type ${kind.name} is the last filter in a http filter chain.`)
+      problems.add(
+        path,
+        `Error: non-terminal filter named ${config.name} of type ${kind.name} is the last filter in a http filter chain.`,
+      )
     }
     entries.push({ name: config.name, disabled: config.disabled, factory })
   })

@@ -118,8 +118,8 @@ export interface ClientStream {
 export interface ClientConnectionHandler {
   /** The last exchange is over and another may start (HTTP/1), or a stream slot came free (HTTP/2). */
   onIdle(): void
-  /** The connection is closed; every open stream got `onReset` before. */
-  onClose(remote: boolean): void
+  /** The connection is closed; every open stream got `onReset` before. `interrupted`: there was such a stream, or one that this side reset. */
+  onClose(remote: boolean, interrupted: boolean): void
   /** The peer will take no more streams (`connection: close`, GOAWAY). */
   onDrain(): void
 }

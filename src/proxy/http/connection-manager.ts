@@ -38,7 +38,14 @@ class HttpConnectionHandler implements ConnectionHandler {
     if (settings.codec === 'http2' && !serves('HTTP/2')) {
       problems.add('http_connection_manager.codec_type', 'HTTP2 is not supported on listeners')
     }
-    const entries = compileFilterChain(hcm.httpFilters, context, listener, settings.statPrefix, problems)
+    const entries = compileFilterChain(
+      hcm.httpFilters,
+      context,
+      listener,
+      settings.statPrefix,
+      settings.proxy100Continue,
+      problems,
+    )
     const loggers = problems.collect('access_log', () => compileAccessLoggers(hcm.accessLog, context)) ?? []
     this.manager = new HttpManager(settings, context, listener, new HttpFilterChain(entries), loggers)
     const { routeSpecifier } = hcm

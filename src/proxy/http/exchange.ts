@@ -3,8 +3,9 @@ import type { ConnectionInfo } from '../listener/connection.ts'
 import type { ResetReason, ServerStream, ServerStreamHandler } from './codec.ts'
 import { ExchangeInfo } from './exchange-info.ts'
 import type { FilterSlot } from './filter-slot.ts'
-import type { HttpConnection } from './http-connection.ts'
+import { grpcTimeout } from './grpc-timeout.ts'
 import { type HeaderMap, RequestHead, ResponseHead } from './headers.ts'
+import type { HttpConnection } from './http-connection.ts'
 import { admitRequest } from './intake.ts'
 import { DETAILS, type LocalReply, REPLY, TIMEOUT } from './local-replies.ts'
 import { localReplyHead } from './local-reply-head.ts'
@@ -53,6 +54,8 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   responseStarted = false
   /** A protocol upgrade or CONNECT that the config lets through. */
   upgrade = false
+  /** The client went away before the end. */
+  aborted = false
   /** `x-envoy-decorator-operation` for the response; '' for none. */
   decoratorOperation = ''
   private readonly http: HttpConnection
@@ -67,6 +70,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   private forceRequestId = false
   private pauses = 0
   private sourcePauses = 0
+  private downstreamFull = false
   private lastActive = 0
   private idleTimeout = 0
   private readonly idleTimer = new WheelTimer(this, IDLE)
@@ -105,6 +109,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.responseComplete = false
     this.finished = false
     this.upgrade = false
+    this.aborted = false
     this.decoratorOperation = ''
     this.cachedRoute = undefined
     this.routeKnown = false
@@ -113,6 +118,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.forceRequestId = false
     this.pauses = 0
     this.sourcePauses = 0
+    this.downstreamFull = false
     this.lastActive = now
     this.decode.begin([])
     this.encode.begin([])
@@ -195,7 +201,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
       info.routeName = route?.name
       info.routeMetadata = route?.metadata
       info.virtualHostName = route?.virtualHost.name
-      if (route?.forward !== undefined) this.applyRouteTimeouts(route)
+      if (route?.forward !== undefined) this.adopt(route)
     }
     return this.cachedRoute
   }
@@ -205,9 +211,13 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.cachedRoute = undefined
   }
 
-  private applyRouteTimeouts(route: Route): void {
-    const { wheel } = this.manager
+  /** Takes over what a forwarding route says before the router runs: the cluster for logs, timeouts. */
+  private adopt(route: Route): void {
+    const { wheel, context } = this.manager
     const forward = route.forward!
+    const cluster = context.clusters.get(forward.clusterHeader?.first(this.request) ?? forward.cluster)
+    this.info.clusterName = cluster?.name
+    this.info.clusterObservabilityName = cluster?.observabilityName
     if (forward.idleTimeout !== undefined && forward.idleTimeout !== this.idleTimeout) {
       this.idleTimeout = forward.idleTimeout
       if (this.idleTimeout > 0) wheel.start(this.idleTimer, this.idleTimeout)
@@ -248,7 +258,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.requestTimer.stop()
   }
 
-  onReset(why: { remote: boolean; error?: string }): void {
+  onReset(why: { remote: boolean; error?: string; status?: number; bytesSent?: number }): void {
     if (this.finished) {
       this.stream = undefined
       return
@@ -259,17 +269,24 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
       this.manager.stats.cxProtocolError.inc()
       info.flag('DPE')
       info.responseCodeDetails = why.error
-      if (!this.responseStarted && why.remote) info.responseCode = 0
+      if (why.status !== undefined && why.status > 0) {
+        info.responseCode = why.status
+        info.bytesSent = why.bytesSent ?? 0
+        this.manager.stats.charge(why.status)
+      }
     } else if (why.remote) {
       info.flag('DC')
       info.responseCodeDetails = DETAILS.downstreamRemoteDisconnect
     } else info.responseCodeDetails ??= 'downstream_local_disconnect'
+    this.aborted = true
     this.http.abortedBy(why.remote)
     this.stream = undefined
     this.finish()
   }
 
   onWritable(): void {
+    if (!this.downstreamFull) return
+    this.downstreamFull = false
     this.upstreamReading(true)
   }
 
@@ -408,7 +425,10 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.info.bytesSent += chunk.length
     const room = stream.sendData(chunk, end)
     if (end) this.completeResponse(this.lastActive)
-    else if (!room) this.upstreamReading(false)
+    else if (!room && !this.downstreamFull) {
+      this.downstreamFull = true
+      this.upstreamReading(false)
+    }
   }
 
   sendTrailers(trailers: HeaderMap): void {
@@ -478,12 +498,3 @@ function routeDuration(route: Route, request: RequestHead): number | undefined {
   }
   return forward.maxStreamDuration
 }
-
-const UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 }
-
-/** The value of `grpc-timeout` in ms; undefined when absent or malformed. */
-export function grpcTimeout(request: RequestHead): number | undefined {
-  const match = /^(\d{1,8})([HMSmun])$/.exec(request.get(H.grpcTimeout) ?? '')
-  return match ? Math.ceil(Number(match[1]) * UNITS[match[2]!]!) : undefined
-}
-

@@ -79,6 +79,11 @@ export abstract class FilterPath<Head extends HeaderMap> {
     this.runTrailers(0)
   }
 
+  /** Data that a filter made or held enters behind it. */
+  inject(index: number, chunk: Uint8Array, end: boolean): void {
+    if (!this.ended) this.runData(index + 1, chunk, end)
+  }
+
   private runHeaders(from: number): void {
     const { slots } = this
     let addedAt = -1
@@ -185,7 +190,8 @@ export abstract class FilterPath<Head extends HeaderMap> {
       this.setReading(true)
     }
     if (chunks.length === 0) this.runData(from, EMPTY, end)
-    for (let i = 0; i < chunks.length && !this.ended; i++) this.runData(from, chunks[i]!, end && i === chunks.length - 1)
+    for (let i = 0; i < chunks.length && !this.ended; i++)
+      this.runData(from, chunks[i]!, end && i === chunks.length - 1)
   }
 
   /** Whether the last byte has entered. */

@@ -73,6 +73,11 @@ export class FilterSlot {
     this.exchange.encode.continueFrom(this.encodeIndex)
   }
 
+  /** Sends response bytes on from here, past the buffer. */
+  injectEncodedData(chunk: Uint8Array, end: boolean): void {
+    this.exchange.encode.inject(this.encodeIndex, chunk, end)
+  }
+
   /** Request body bytes that wait. */
   get decodingBuffer(): BodyBuffer {
     return this.exchange.decode.buffer

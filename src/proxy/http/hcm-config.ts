@@ -5,7 +5,7 @@ import type { Runtime } from '../../runtime.ts'
 import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
 import type { ProxyContext } from '../context.ts'
 import { IpRanges } from './addresses.ts'
-import { durationMs, Problems } from './config.ts'
+import { durationMs, type Problems } from './config.ts'
 import { DateHeader } from './date-header.ts'
 import type { PathSettings } from './path-normalization.ts'
 import type { XfccDetails, XfccMode } from './xfcc.ts'
@@ -123,13 +123,7 @@ const HTTP1_KNOWN = new Set([
   'useBalsaParser',
 ])
 
-const XFCC: readonly XfccMode[] = [
-  'sanitize',
-  'forward-only',
-  'append-forward',
-  'sanitize-set',
-  'always-forward-only',
-]
+const XFCC: readonly XfccMode[] = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only']
 const HOUR = 3_600_000
 
 /**
@@ -168,7 +162,11 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
   const upgrades = new Map<string, boolean>()
   for (const upgrade of hcm.upgradeConfigs) {
     const type = upgrade.upgradeType.toLowerCase()
-    if (upgrades.has(type)) problems.add(`${path}.upgrade_configs`, `Error: multiple upgrade configs with the same name: '${upgrade.upgradeType}'`)
+    if (upgrades.has(type))
+      problems.add(
+        `${path}.upgrade_configs`,
+        `Error: multiple upgrade configs with the same name: '${upgrade.upgradeType}'`,
+      )
     if (upgrade.filters.length > 0) problems.add(`${path}.upgrade_configs.filters`, 'not supported')
     upgrades.set(type, upgrade.enabled ?? true)
   }
@@ -183,7 +181,8 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
     statPrefix: `http.${hcm.statPrefix}.`,
     codec: hcm.codecType === 1 ? 'http1' : hcm.codecType === 2 ? 'http2' : 'auto',
     serverName: hcm.serverName === '' ? 'envoy' : hcm.serverName,
-    serverHeader: (['overwrite', 'append-if-absent', 'pass-through'] as const)[hcm.serverHeaderTransformation] ?? 'overwrite',
+    serverHeader:
+      (['overwrite', 'append-if-absent', 'pass-through'] as const)[hcm.serverHeaderTransformation] ?? 'overwrite',
     schemeToOverwrite: scheme?.transformation.case === 'schemeToOverwrite' ? scheme.transformation.value : '',
     useRemoteAddress: hcm.useRemoteAddress ?? false,
     xffTrustedHops: hcm.xffNumTrustedHops,

@@ -26,7 +26,7 @@ export class HeaderMap {
   lines = 0
   /** Union of the `bit`s of all names; bits of removed lines may stay. */
   bits = 0
-  /** Two lines the parser entered share a bit: perhaps a name came twice. */
+  /** Two lines the parser entered have the same hash: a name came twice. */
   repeated = false
 
   constructor(capacity = 512) {
@@ -89,9 +89,7 @@ export class HeaderMap {
 
   /** Bytes of names and values, as Envoy's HeaderMap::byteSize counts them. */
   get byteSize(): number {
-    let sum = 0
-    for (let i = 0; i < this.lines; i++) sum += this.index[i * stride + 2]! + this.index[i * stride + 3]!
-    return sum
+    return this.namesAndValues()
   }
 
   /** A copy that shares nothing with this one. */
@@ -143,6 +141,20 @@ export class HeaderMap {
     return latin1(this.buf, at, at + this.index[i * stride + 3]!)
   }
 
+  /** The value as an unsigned decimal number; -1 if it is none, or is beyond what a number holds exactly. */
+  unsignedAt(i: number): number {
+    const length = this.index[i * stride + 3]!
+    if (length === 0 || length > 16) return -1
+    const at = this.index[i * stride + 1]! + this.index[i * stride + 2]! + 2
+    let n = 0
+    for (let k = at; k < at + length; k++) {
+      const digit = this.buf[k]! - 48
+      if (digit < 0 || digit > 9) return -1
+      n = n * 10 + digit
+    }
+    return n <= Number.MAX_SAFE_INTEGER ? n : -1
+  }
+
   /** Whether the value is this text, without making a string of it. */
   valueIs(i: number, text: string): boolean {
     if (this.index[i * stride + 3] !== text.length) return false
@@ -165,13 +177,20 @@ export class HeaderMap {
     this.index[k + 2] = nameLength
     this.index[k + 3] = valueLength
     const bit = 1 << (hash & 31)
-    if ((this.bits & bit) !== 0) this.repeated = true
+    if ((this.bits & bit) !== 0 && !this.repeated) this.repeated = this.hasHash(hash)
     this.bits |= bit
+  }
+
+  /** Bytes of the names and values of all lines. */
+  namesAndValues(): number {
+    let sum = 0
+    for (let i = 0; i < this.lines; i++) sum += this.index[i * stride + 2]! + this.index[i * stride + 3]!
+    return sum
   }
 
   /** Bytes all lines take on the wire. */
   linesSize(): number {
-    return this.byteSize + 4 * this.lines
+    return this.namesAndValues() + 4 * this.lines
   }
 
   /** Copies all lines to `to` at `at`, one copy per unbroken run; returns the end. `to` must have room for `linesSize()`. */
@@ -210,6 +229,12 @@ export class HeaderMap {
     copy.lines = this.lines
     copy.bits = this.bits
     copy.wireSize = this.wireSize
+  }
+
+  private hasHash(hash: number): boolean {
+    const end = (this.lines - 1) * stride
+    for (let k = 0; k < end; k += stride) if (this.index[k] === hash) return true
+    return false
   }
 
   private growIndex(): void {
@@ -274,11 +299,8 @@ export class RequestHead extends HeaderMap {
   }
 
   override get byteSize(): number {
-    return super.byteSize + this.method.length + this.path.length + this.authority.length + this.scheme.length + 29
-  }
-
-  override linesSize(): number {
-    return super.byteSize + 4 * this.lines
+    const pseudo = this.method.length + this.path.length + this.authority.length + this.scheme.length
+    return this.namesAndValues() + pseudo + ':method:path:authority:scheme'.length
   }
 
   override clone(): RequestHead {
@@ -314,11 +336,7 @@ export class ResponseHead extends HeaderMap {
   }
 
   override get byteSize(): number {
-    return super.byteSize + 10
-  }
-
-  override linesSize(): number {
-    return super.byteSize + 4 * this.lines
+    return this.namesAndValues() + ':status200'.length
   }
 
   override clone(): ResponseHead {

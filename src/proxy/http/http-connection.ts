@@ -77,7 +77,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     if (exchange.recyclable) this.spare = exchange
     this.countBytes()
     const { config, wheel } = this.manager
-    if (this.active.size === 0 && config.idleTimeout > 0 && !this.draining) wheel.start(this.idleTimer, config.idleTimeout)
+    if (this.active.size === 0 && config.idleTimeout > 0 && !this.draining)
+      wheel.start(this.idleTimer, config.idleTimeout)
   }
 
   /** The client went away, or the proxy ended the connection, with a request open. */
@@ -173,7 +174,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
         return
       case DRAIN:
         // An HTTP/1 connection is told with its next response; one that has none goes after the delayed close.
-        if (this.active.size === 0) this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
+        if (this.active.size === 0)
+          this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
         return
       default:
         if (this.active.size > 0) return

@@ -11,13 +11,7 @@ export interface LocalReply {
   readonly grpcStatus?: number
 }
 
-function reply(
-  status: number,
-  body: string,
-  details: string,
-  flag?: ResponseFlag,
-  grpcStatus?: number,
-): LocalReply {
+function reply(status: number, body: string, details: string, flag?: ResponseFlag, grpcStatus?: number): LocalReply {
   return { status, body, details, flag, grpcStatus }
 }
 
@@ -157,7 +151,10 @@ export function httpStatusOf(grpc: number): number {
 export function grpcMessage(text: string): string {
   let out = ''
   for (const byte of Buffer.from(text)) {
-    out += byte < 0x20 || byte > 0x7e || byte === 0x25 ? `%${byte.toString(16).toUpperCase().padStart(2, '0')}` : String.fromCharCode(byte)
+    out +=
+      byte < 0x20 || byte > 0x7e || byte === 0x25
+        ? `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+        : String.fromCharCode(byte)
   }
   return out
 }

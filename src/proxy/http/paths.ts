@@ -1,7 +1,7 @@
-import type { FilterSlot } from './filter-slot.ts'
+import { DataStatus, HeadersStatus, type HttpFilter, TrailersStatus } from '../filters/filter.ts'
 import type { Exchange } from './exchange.ts'
 import { FilterPath, type SlotState } from './filter-path.ts'
-import { DataStatus, HeadersStatus, type HttpFilter, TrailersStatus } from '../filters/filter.ts'
+import type { FilterSlot } from './filter-slot.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from './headers.ts'
 import { REPLY } from './local-replies.ts'
 

@@ -88,7 +88,13 @@ function removeHopByHop(head: RequestHead): void {
     head.remove(H.upgrade)
     const te = head.get(H.te)
     if (te !== undefined) {
-      if (te.toLowerCase().split(',').some((t) => t.trim().split(';')[0] === 'trailers')) head.set(H.te, 'trailers')
+      if (
+        te
+          .toLowerCase()
+          .split(',')
+          .some((t) => t.trim().split(';')[0] === 'trailers')
+      )
+        head.set(H.te, 'trailers')
       else head.remove(H.te)
     }
   }

@@ -1,6 +1,6 @@
-import type { Transport } from '../listener/connection.ts'
 import { createServerConnection } from '../http1/server.ts'
 import { http1Settings } from '../http1/settings.ts'
+import type { Transport } from '../listener/connection.ts'
 import type { ServerConnection, ServerConnectionHandler } from './codec.ts'
 import type { HcmConfig } from './hcm-config.ts'
 import type { ResponseHead } from './headers.ts'
@@ -54,7 +54,10 @@ export function serves(protocol: 'HTTP/1.1' | 'HTTP/2'): boolean {
 /** The codec for a connection: by config, else by ALPN, else HTTP/1. */
 export function codecFor(config: HcmConfig, transport: Transport): ServerCodecFactory {
   const h2 = factories.get('HTTP/2')
-  if (h2 !== undefined && (config.codec === 'http2' || (config.codec === 'auto' && transport.info.tls?.alpn === 'h2'))) {
+  if (
+    h2 !== undefined &&
+    (config.codec === 'http2' || (config.codec === 'auto' && transport.info.tls?.alpn === 'h2'))
+  ) {
     return h2
   }
   return http1

@@ -1,4 +1,4 @@
-import { type HeaderMap, headerName } from '../http/headers.ts'
+import { type HeaderMap, HeaderName } from '../http/headers.ts'
 import { CONNECTION, HTTP2_SETTINGS, PROXY_CONNECTION, TE, UPGRADE } from './names.ts'
 
 const maxTokens = 10
@@ -13,8 +13,9 @@ const guarded = new Set(['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-pro
  * (Utility::sanitizeConnectionHeader in source/common/http/utility.cc).
  */
 export function sanitizeConnection(head: HeaderMap): boolean {
-  const value = head.get(CONNECTION)
-  if (value === undefined || value === 'keep-alive') return true
+  const i = head.find(CONNECTION, 0)
+  if (i < 0 || head.valueIs(i, 'keep-alive')) return true
+  const value = head.valueAt(i)
   const tokens = value.split(',').filter((t) => t !== '')
   if (tokens.length >= maxTokens) return false
   const kept: string[] = []
@@ -36,7 +37,8 @@ export function sanitizeConnection(head: HeaderMap): boolean {
         continue
       }
     }
-    head.remove(headerName(name))
+    // Not interned: the name is the client's.
+    head.remove(new HeaderName(name))
   }
   if (kept.length === tokens.length) return true
   if (kept.length === 0) head.remove(CONNECTION)
@@ -62,6 +64,11 @@ export function removeH2cUpgrade(head: HeaderMap): boolean {
 
 /** Whether the connection must be closed after this message (HeaderUtility::shouldCloseConnection). */
 export function closesConnection(head: HeaderMap, version: number): boolean {
+  if (version === 11 && !head.has(PROXY_CONNECTION)) {
+    // Nearly every message has no such line, or just this one.
+    const i = head.find(CONNECTION, 0)
+    if (i < 0 || head.valueIs(i, 'keep-alive')) return false
+  }
   if (version !== 11 && !head.hasToken(CONNECTION, 'keep-alive')) return true
   return head.hasToken(CONNECTION, 'close') || head.hasToken(PROXY_CONNECTION, 'close')
 }

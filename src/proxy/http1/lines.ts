@@ -47,7 +47,9 @@ export function readLines(src: Buffer, pos: number, end: number, map: HeaderMap,
         buf = map.buf
       }
       const stop = end - p < step ? end : p + step
-      while (p < stop && (c = nameChar[src[p]!]!) !== 0) {
+      while (p < stop) {
+        c = nameChar[src[p]!]!
+        if (c === 0) break
         buf[o++] = c
         hash = (Math.imul(hash, 31) + c) | 0
         p++
@@ -62,7 +64,7 @@ export function readLines(src: Buffer, pos: number, end: number, map: HeaderMap,
     buf[o++] = SP
 
     const valueAt = o
-    while (p < end && ((c = src[p]!) === SP || c === TAB)) p++
+    while (p < end && (src[p] === SP || src[p] === TAB)) p++
     for (;;) {
       if (o + 2 * step > buf.length) {
         map.used = o
@@ -70,7 +72,9 @@ export function readLines(src: Buffer, pos: number, end: number, map: HeaderMap,
         buf = map.buf
       }
       const stop = end - p < step ? end : p + step
-      while (p < stop && valueChar[(c = src[p]!)] !== 0) {
+      while (p < stop) {
+        c = src[p]!
+        if (valueChar[c] === 0) break
         buf[o++] = c
         p++
       }

@@ -2,10 +2,11 @@ import { latin1 } from '../http/bytes.ts'
 import type { RequestHead } from '../http/headers.ts'
 import { CR, LF, SP, TAB, targetChar } from './chars.ts'
 import { closesConnection, isUpgrade, removeH2cUpgrade, sanitizeConnection } from './connection-header.ts'
+import { type HeadParser, REFUSED } from './head-reader.ts'
 import { joinRepeated } from './joined.ts'
 import { BAD_SYNTAX, BAD_VALUE, INCOMPLETE, readLines, TOO_MANY } from './lines.ts'
-import { knownMethod, maxMethodLength } from './methods.ts'
-import { CONNECTION, CONTENT_LENGTH, HOST, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE } from './names.ts'
+import { knownMethod, maxMethodLength, startsMethod } from './methods.ts'
+import { CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE } from './names.ts'
 import type { Http1Settings } from './settings.ts'
 import { isAuthorityValid, isTargetValid, parseAbsolute } from './target.ts'
 
@@ -36,14 +37,11 @@ export const refusals = {
   underscore: refusal(400, 'http1.unexpected_underscore'),
 } as const satisfies Record<string, Refusal>
 
-/** The parser refused the request; `refusal` says why. */
-export const REFUSED = -2
-
 /**
  * Parses request heads, one after another, each into the head it is given. What it found out beside the
  * head stands in the fields below until the next one.
  */
-export class RequestParser {
+export class RequestParser implements HeadParser<RequestHead> {
   /** Set when `parse` answered REFUSED. */
   refusal: Refusal = refusals.codecError
   /** Value of content-length; -1 without. */
@@ -81,11 +79,20 @@ export class RequestParser {
       return this.refuse(p === TOO_MANY ? refusals.tooManyHeaders : refusals.codecError)
     }
     head.wireSize = p - start
-    if (p - start > this.maxSize && head.path.length + head.byteSize > this.maxSize) {
+    if (p - start > this.maxSize && head.path.length + head.namesAndValues() > this.maxSize) {
       return this.refuse(refusals.headersTooLarge)
     }
     const refused = this.examine(head)
     return refused === undefined ? p : this.refuse(refused)
+  }
+
+  rejectFirst(byte: number): boolean {
+    this.refusal = refusals.codecError
+    return !startsMethod(byte)
+  }
+
+  rejectSize(): void {
+    this.refusal = refusals.headersTooLarge
   }
 
   private refuse(why: Refusal): number {
@@ -150,17 +157,16 @@ export class RequestParser {
     this.upgrade = false
     this.contentLength = -1
     this.chunked = false
-    const length = head.get(CONTENT_LENGTH)
-    if (length !== undefined) {
-      if (!/^\d{1,16}$/.test(length)) return refusals.codecError
-      this.contentLength = Number(length)
-      if (this.contentLength > Number.MAX_SAFE_INTEGER) return refusals.codecError
+    const length = head.find(CONTENT_LENGTH, 0)
+    if (length >= 0) {
+      this.contentLength = head.unsignedAt(length)
+      if (this.contentLength < 0) return refusals.codecError
     }
     const encoding = head.get(TRANSFER_ENCODING)
     if (head.has(UPGRADE) && isUpgrade(head) && !removeH2cUpgrade(head)) this.upgrade = true
     if (method === 'CONNECT') {
       if (this.contentLength > 0) return refusals.bodyDisallowed
-      if (length !== undefined) head.remove(CONTENT_LENGTH)
+      if (length >= 0) head.remove(CONTENT_LENGTH)
       this.contentLength = -1
       this.upgrade = true
     }
@@ -176,12 +182,8 @@ export class RequestParser {
     }
     const target = this.target(head)
     if (target !== undefined) return target
-    if (head.has(CONNECTION)) {
-      if (!sanitizeConnection(head)) return refusals.connectionHeader
-      this.closes = closesConnection(head, head.version)
-    } else {
-      this.closes = head.version !== 11 || (head.has(PROXY_CONNECTION) && closesConnection(head, head.version))
-    }
+    if (!sanitizeConnection(head)) return refusals.connectionHeader
+    this.closes = closesConnection(head, head.version)
     if (settings.underscores !== 'allow' && !this.checkUnderscores(head)) return refusals.underscore
     if (head.version !== 11 && !settings.acceptHttp10) return refusals.lowVersion
     return undefined

@@ -1,5 +1,6 @@
 import type { Message } from '@bufbuild/protobuf'
-import type { DownstreamTlsContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import type { CertificateValidationContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
+import type { CommonTlsContext, DownstreamTlsContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
 import type { ProxyContext } from '../context.ts'
 import type { ServerTlsOptions } from '../net/transport.ts'
 import type { Counter, StatsStore } from '../observe/stats.ts'
@@ -78,6 +79,8 @@ export class DownstreamTls {
   private readonly common: CommonTls
   private readonly requireCert: boolean
   private readonly waiting: (() => void)[] = []
+  /** Where trusted roots come from: inline contexts, and names of SDS or static secrets. For admin. */
+  readonly trust: { readonly inline: readonly CertificateValidationContext[]; readonly secrets: readonly string[] }
   private made: { readonly from: BuiltContext; readonly options: ServerTlsOptions } | undefined
 
   /** `message`: a DownstreamTlsContext. Throws ConfigError. */
@@ -94,6 +97,7 @@ export class DownstreamTls {
     if (common.tlsCertificates.length + common.tlsCertificateSdsSecretConfigs.length === 0) {
       throw new Error('No TLS certificates found for server context')
     }
+    this.trust = trustOf(common)
     this.requireCert = config.requireClientCertificate ?? false
     this.stats = new DownstreamTlsStats(context.stats, deps.listener.statPrefix)
     // BoringSSL's server accepts up to 1.3 unless told otherwise.
@@ -142,6 +146,15 @@ export class DownstreamTls {
   close(): void {
     this.common.close()
   }
+}
+
+function trustOf(common: CommonTlsContext): DownstreamTls['trust'] {
+  const { case: kind, value } = common.validationContextType
+  if (kind === 'validationContext') return { inline: [value], secrets: [] }
+  if (kind === 'validationContextSdsSecretConfig') return { inline: [], secrets: [value.name] }
+  if (kind !== 'combinedValidationContext') return { inline: [], secrets: [] }
+  const { defaultValidationContext: base, validationContextSdsSecretConfig: sds } = value
+  return { inline: base ? [base] : [], secrets: sds ? [sds.name] : [] }
 }
 
 function snakeCase(name: string): string {

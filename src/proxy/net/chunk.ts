@@ -32,13 +32,14 @@ const keepLarge = 128
 const small: Chunk[] = []
 const large: Chunk[] = []
 
-/** The most `takeChunk` can be asked for. */
+/** The most that pooled chunks hold. */
 export const chunkCapacity = largeSize
 
 /** An empty chunk with room for `n` bytes. */
 export function takeChunk(n: number): Chunk {
   if (n <= smallSize) return small.pop() ?? new Chunk(smallSize)
-  return large.pop() ?? new Chunk(largeSize)
+  if (n <= largeSize) return large.pop() ?? new Chunk(largeSize)
+  return new Chunk(n)
 }
 
 /** Gives a chunk back once nothing refers to its bytes. */
@@ -46,7 +47,7 @@ export function releaseChunk(chunk: Chunk): void {
   chunk.end = 0
   if (chunk.buf.length === smallSize) {
     if (small.length < keepSmall) small.push(chunk)
-  } else if (large.length < keepLarge) {
+  } else if (chunk.buf.length === largeSize && large.length < keepLarge) {
     large.push(chunk)
   }
 }

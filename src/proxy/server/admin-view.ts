@@ -1,11 +1,12 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { splitPem } from '../admin/certs.ts'
-import { compileStatsTags } from '../admin/stats-tags.ts'
 import type { AdminView, ListenerView, RefusedResource, VersionedResource } from '../admin/view.ts'
 import type { ListenerVersion, ManagedListener } from '../listener/listener-manager.ts'
 import { openTypedConfig } from '../listener/typed-filter.ts'
+import { tagProducer } from '../observe/tags.ts'
 import type { ProxyServer } from '../server.ts'
+import { readDataSource } from '../tls/data-source.ts'
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
 const LEVELS = ['trace', 'debug', 'info', 'warning', 'warn', 'error', 'critical', 'off']
@@ -27,9 +28,11 @@ export function adminView(server: ProxyServer): AdminView {
     started: server.started,
     commandLineOptions: options.commandLineOptions ?? {},
     bootstrap: { name: '', message: bootstrap, version: '', updated: server.started },
-    statsTags: compileStatsTags(bootstrap.statsConfig),
+    tags: tagProducer(bootstrap.statsConfig),
     state: () => server.state,
-    clusters: () => server.clusters.views(),
+    clusters: () => server.clusters.describe(),
+    clusterEntries: () => server.clusters.entries(),
+    refusedClusters: () => server.ads?.refusedClusters() ?? [],
     cdsVersion: () => server.ads?.cdsVersion ?? '',
     ldsVersion: () => server.ads?.ldsVersion ?? '',
     listeners: () => server.listeners.all().map(listenerView),
@@ -106,12 +109,19 @@ function inlineRoute(message: Message): (Message & { name: string }) | undefined
   return routeSpecifier.case === 'routeConfig' ? routeSpecifier.value : undefined
 }
 
+/** What each TLS filter chain trusts and shows. */
 function certificates(server: ProxyServer): { ca: string[]; chain: string[] }[] {
   const found: { ca: string[]; chain: string[] }[] = []
   for (const { active } of server.listeners.all()) {
-    for (const chain of active?.listener.chains ?? []) {
-      const pem = chain.tls?.certificatePem
-      if (pem !== undefined) found.push({ ca: splitPem(chain.tls?.trustedCaPem ?? ''), chain: splitPem(pem) })
+    for (const { tls } of active?.listener.chains ?? []) {
+      if (tls?.certificatePem === undefined) continue
+      const contexts = [...tls.trust.inline]
+      for (const { name, secret } of server.secrets.entries()) {
+        if (secret?.type.case === 'validationContext' && tls.trust.secrets.includes(name))
+          contexts.push(secret.type.value)
+      }
+      const roots = contexts.map((c) => readDataSource(c.trustedCa, '', [])?.toString('utf8') ?? '')
+      found.push({ ca: roots.flatMap(splitPem), chain: splitPem(tls.certificatePem) })
     }
   }
   return found

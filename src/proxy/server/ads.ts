@@ -8,13 +8,16 @@ import type { Secret } from '#gen/envoy/extensions/transport_sockets/tls/v3/secr
 import type { Runtime } from '../../runtime.ts'
 import { AdsClient, type Subscription } from '../../xds/client.ts'
 import type { TypeStats, Update } from '../../xds/client-type.ts'
+import { make } from '../../xds/messages.ts'
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } from '../../xds/resource-types.ts'
 import type { AdsTransport } from '../../xds/stream.ts'
+import type { RefusedCluster } from '../admin/view.ts'
 import type { ListenerManager } from '../listener/listener-manager.ts'
 import type { StatsStore } from '../observe/stats.ts'
 import type { SecretStore } from '../tls/secrets.ts'
-import type { DynamicClusterManager } from '../upstream/cluster-manager.ts'
+import type { ClusterControl } from '../upstream/cluster-manager.ts'
 import { adsMode, isAds } from './ads-endpoint.ts'
+import type { ClusterReadiness } from './cluster-readiness.ts'
 import type { RouteTable } from './route-table.ts'
 
 /** Everything that configuration from a control plane goes to. */
@@ -22,7 +25,8 @@ export interface AdsTargets {
   readonly runtime: Runtime
   readonly stats: StatsStore
   readonly node: Node
-  readonly clusters: DynamicClusterManager
+  readonly clusters: ClusterControl
+  readonly readiness: ClusterReadiness
   readonly listeners: ListenerManager
   readonly routes: RouteTable
   readonly secrets: SecretStore
@@ -43,6 +47,7 @@ export class Ads {
   private eds: Subscription | undefined
   private rds: Subscription | undefined
   private sds: Subscription | undefined
+  private readonly refused = new Map<string, RefusedCluster>()
   private clustersReady = false
   private listenersReady = false
   private readonly waiting: { clusters: (() => void)[]; listeners: (() => void)[] } = { clusters: [], listeners: [] }
@@ -69,16 +74,10 @@ export class Ads {
   /** Opens the stream and asks for clusters, if they come this way. */
   start(): void {
     const { clusters, routes, secrets } = this.targets
-    this.follow(
-      clusters.wantedEndpoints,
-      (fn) => clusters.onWantedEndpoints(fn),
-      (names) => this.needEds(names),
-    )
-    this.follow(
-      secrets.wanted,
-      (fn) => secrets.onWanted(fn),
-      (names) => this.needSds(names),
-    )
+    clusters.onEdsNames((names) => this.needEds(names))
+    this.needEds(clusters.edsNames())
+    secrets.onWanted((names) => this.needSds(names))
+    this.needSds(secrets.wanted)
     routes.onWanted = (name, wanted) => this.needRoute(name, wanted)
     for (const name of routes.wanted) this.needRoute(name, true)
     if (this.usesCds) {
@@ -90,15 +89,6 @@ export class Ads {
       this.clustersCame()
     }
     this.client.start()
-  }
-
-  private follow(
-    now: readonly string[],
-    listen: (fn: (names: readonly string[]) => void) => void,
-    need: (names: readonly string[]) => void,
-  ): void {
-    listen(need)
-    need(now)
   }
 
   /** Calls `fn` once the first clusters have come, or do not come this way; they may still be warming. */
@@ -131,25 +121,37 @@ export class Ads {
   }
 
   private onClusters(update: Update): string[] {
-    const { clusters } = this.targets
+    const { clusters, readiness, runtime } = this.targets
     const problems: string[] = []
     for (const { name, version, resource } of update.added) {
       try {
-        clusters.addOrUpdate(resource as ClusterProto, version || update.version, true)
+        clusters.addOrUpdate(resource as ClusterProto, version || update.version)
+        this.refused.delete(name)
       } catch (error) {
-        problems.push(`${name}: ${messageOf(error)}`)
+        const details = messageOf(error)
+        problems.push(`${name}: ${details}`)
+        const attempted = runtime.wallNow()
+        this.refused.set(name, { name, message: resource, details, attempted, version: version || update.version })
       }
     }
-    for (const name of update.removed) clusters.remove(name)
-    const errors = problems.length > 0 ? [`Error adding/updating cluster(s) ${problems.join(', ')}`] : []
+    for (const name of update.removed) {
+      clusters.remove(name)
+      this.refused.delete(name)
+    }
+    readiness.check()
     const started = this.clustersReady
     this.clustersCame()
-    if (errors.length > 0) return errors
-    if (started && !clusters.warm) {
+    if (problems.length > 0) return [`Error adding/updating cluster(s) ${problems.join(', ')}`]
+    if (started && !readiness.ready) {
       const answer = update.hold()
-      clusters.whenWarm(() => answer())
+      readiness.whenReady(() => answer())
     }
     return []
+  }
+
+  /** Clusters whose last config was refused, for admin. */
+  refusedClusters(): readonly RefusedCluster[] {
+    return [...this.refused.values()]
   }
 
   private onListeners(update: Update): string[] {
@@ -174,9 +176,14 @@ export class Ads {
       this.eds = this.client.subscribe(ENDPOINT_TYPE, names, {
         onUpdate: (update) =>
           collect(update.added, (resource, version) =>
-            clusters.setEndpoints(resource as ClusterLoadAssignment, version || update.version),
+            clusters.updateEndpoints(resource as ClusterLoadAssignment, version || update.version),
           ),
-        onFetchTimeout: (late) => clusters.endpointsTimedOut(late),
+        // A cluster whose endpoints do not come is used without any.
+        onFetchTimeout: (late) => {
+          for (const clusterName of late) {
+            clusters.updateEndpoints(make('envoy.config.endpoint.v3.ClusterLoadAssignment', { clusterName }), '')
+          }
+        },
       })
       return
     }

@@ -93,6 +93,7 @@ const KNOWN = new Set([
   'ignoreHealthOnHostRemoval',
   'loadBalancingPolicy',
   'preconnectPolicy',
+  'filters',
 ])
 const KNOWN_COMMON_LB = new Set([
   'healthyPanicThreshold',
@@ -110,8 +111,9 @@ const CARES = 'envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverCo
 const GETADDRINFO = 'envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig'
 
 /** Checks and compiles a cluster. Throws ConfigError with everything that is invalid or not supported. */
-export function compileCluster(proto: ClusterProto): ClusterSettings {
+export function compileCluster(proto: ClusterProto, notEnforced: (path: string) => void): ClusterSettings {
   const problems = new Problems()
+  compileFilters(proto, problems, notEnforced)
   if (proto.name === '') problems.add('name', 'value length must be at least 1 characters')
   problems.refuseUnknown(proto, KNOWN, 'cluster')
   if (proto.commonLbConfig) problems.refuseUnknown(proto.commonLbConfig, KNOWN_COMMON_LB, 'common_lb_config')
@@ -157,6 +159,17 @@ export function compileCluster(proto: ClusterProto): ClusterSettings {
   if (problems.errors.length > 0) throw new ConfigError(problems.errors.map((e) => `cluster '${proto.name}': ${e}`))
   return settings
 }
+
+/** Network filters towards the upstream: Istio's metadata exchange, which only feeds telemetry of TCP, is passed over. */
+function compileFilters(proto: ClusterProto, problems: Problems, notEnforced: (path: string) => void): void {
+  proto.filters.forEach((filter, i) => {
+    const path = `filters[${i}]`
+    if (filter.name === METADATA_EXCHANGE) notEnforced(`cluster ${path}: ${METADATA_EXCHANGE}`)
+    else problems.add(path, `network filter ${filter.name} is not supported`)
+  })
+}
+
+const METADATA_EXCHANGE = 'istio.metadata_exchange'
 
 function compileDiscovery(proto: ClusterProto, problems: Problems): DiscoverySettings {
   const { clusterDiscoveryType: type } = proto

@@ -26,6 +26,8 @@ export interface ClusterManagerOptions {
   readonly resolver?: Resolver | undefined
   /** Each ejection and its end, for the event log. */
   readonly onOutlier?: ((cluster: string, event: OutlierEvent) => void) | undefined
+  /** Told of config that is understood and accepted, but has no effect. */
+  readonly notEnforced?: ((path: string) => void) | undefined
 }
 
 /** A cluster as config dumps show it. */
@@ -64,6 +66,7 @@ export function createClusterManager(options: ClusterManagerOptions): ClusterCon
  */
 export class ClusterControl implements ClusterManager {
   private readonly deps: ClusterDeps
+  private readonly notEnforced: (path: string) => void
   private readonly active = new Map<string, Held>()
   private readonly warming = new Map<string, Held>()
   private readonly assignments = new Map<string, EndpointsEntry & { compiled: Assignment }>()
@@ -76,6 +79,7 @@ export class ClusterControl implements ClusterManager {
 
   constructor(options: ClusterManagerOptions) {
     const { stats } = options
+    this.notEnforced = options.notEnforced ?? (() => {})
     const counter = (name: string) => stats.counter(`cluster_manager.${name}`)
     for (const name of ['cluster_added', 'cluster_modified', 'cluster_removed']) counter(name)
     this.activeGauge = stats.gauge('cluster_manager.active_clusters')
@@ -243,7 +247,7 @@ export class ClusterControl implements ClusterManager {
   }
 
   private create(config: ClusterProto, version: string, viaApi: boolean): RuntimeCluster {
-    const settings = compileCluster(config)
+    const settings = compileCluster(config, this.notEnforced)
     try {
       const cluster: RuntimeCluster = new RuntimeCluster(
         config,

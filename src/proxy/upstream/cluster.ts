@@ -49,6 +49,8 @@ export interface Cluster {
   readonly stats: ClusterStatsView
   /** 'HTTP/2' when the cluster speaks it by config; the downstream's protocol decides for use_downstream_protocol. */
   readonly perConnectionBufferLimit: number
+  /** Longest exchange with one of its hosts, ms; 0 is none. */
+  readonly maxStreamDuration: number
   /** Picks a host; undefined when none is usable (503 UH). */
   chooseHost(context: LoadBalancerContext): Host | undefined
   /** Asks the host's pool for a stream. Undefined when it was answered before the call returned. */

@@ -206,7 +206,7 @@ export class HttpPool {
   }
 
   /** A connection is gone, or was never there (`failure`). */
-  closed(c: PooledConnection, remote: boolean, failure: ConnectFailure | undefined): void {
+  closed(c: PooledConnection, remote: boolean, interrupted: boolean, failure: ConnectFailure | undefined): void {
     if (c.state === ConnectionState.CLOSED) return
     const { stats, runtime } = this.owner
     this.unready(c)
@@ -215,7 +215,7 @@ export class HttpPool {
     this.resources.connections.dec()
     stats.cxActive.dec()
     this.host.stats.cxActive.dec()
-    stats.chargeDestroy(remote, c.streams > 0)
+    stats.chargeDestroy(remote, interrupted)
     stats.lengthMs.record(runtime.now() - c.startedAt)
     this.release(c.streams)
     c.streams = 0

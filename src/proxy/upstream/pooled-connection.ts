@@ -38,7 +38,7 @@ export interface ConnectionKeeper {
   makeReady(c: PooledConnection): void
   setDraining(c: PooledConnection): void
   release(streams: number): void
-  closed(c: PooledConnection, remote: boolean, failure: ConnectFailure | undefined): void
+  closed(c: PooledConnection, remote: boolean, interrupted: boolean, failure: ConnectFailure | undefined): void
 }
 
 /** Why a connection never came to be. */
@@ -109,7 +109,7 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
 
   private fail(remote: boolean, reason: ResetReason, details: string | undefined): void {
     this.connectTimer?.cancel()
-    this.pool.closed(this, remote, { reason, details })
+    this.pool.closed(this, remote, false, { reason, details })
   }
 
   onIdle(): void {
@@ -127,10 +127,10 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
     this.drain()
   }
 
-  onClose(remote: boolean): void {
+  onClose(remote: boolean, interrupted: boolean): void {
     this.durationTimer?.cancel()
     this.countBytes()
-    this.pool.closed(this, remote, undefined)
+    this.pool.closed(this, remote, interrupted, undefined)
   }
 
   /** Takes no more streams, and closes once the last is over. */
@@ -147,7 +147,7 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
       this.fail(false, 'local connection failure', undefined)
     }
     // The codec may report the close later; here it is gone already.
-    this.pool.closed(this, false, undefined)
+    this.pool.closed(this, false, this.streams > 0, undefined)
   }
 
   private countBytes(): void {

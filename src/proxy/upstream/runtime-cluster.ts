@@ -128,6 +128,9 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   get perConnectionBufferLimit(): number {
     return this.settings.bufferLimit
   }
+  get maxStreamDuration(): number {
+    return this.settings.http.maxStreamDuration
+  }
   get http(): ClusterSettings['http'] {
     return this.settings.http
   }
@@ -244,6 +247,11 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
 
   reportResult(host: Host, result: OutlierInput): void {
     this.outlier?.report(host as UpstreamHost, result)
+  }
+
+  reportConnect(host: UpstreamHost, result: 'success' | 'connect-failed' | 'timeout'): void {
+    if (result === 'success') this.outlier?.report(host, this.settings.outlier?.split ? 'connect-success' : 200)
+    else this.outlier?.report(host, result)
   }
 
   onPoolEmpty(pool: HttpPool): void {

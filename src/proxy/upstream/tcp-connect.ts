@@ -4,6 +4,7 @@ import type { ConnectCallbacks, Pending } from './cluster.ts'
 import type { ClusterStats } from './cluster-stats.ts'
 import { type DialSettings, type DialTarget, dial, TrackedTransport } from './connect.ts'
 import type { Resources } from './resources.ts'
+import type { UpstreamHost } from './upstream-host.ts'
 
 /** What a byte connection needs of its cluster. */
 export interface TcpOwner {
@@ -13,6 +14,8 @@ export interface TcpOwner {
   /** ms. */
   readonly connectTimeout: number
   readonly maxConnectionsPerHost: number
+  /** Outlier detection: an established TCP connection is a success of its own (LocalOriginConnectSuccessFinal). */
+  reportConnect(host: UpstreamHost, result: 'success' | 'connect-failed' | 'timeout'): void
 }
 
 /**
@@ -101,6 +104,7 @@ class Opening implements Pending {
     host.stats.rqTotal.inc()
     host.stats.rqActive.inc()
     resources.default.requests.inc()
+    this.owner.reportConnect(host, 'success')
     const tracked = new TrackedTransport(transport, (remote, inner) => {
       stats.rqActive.dec()
       host.stats.rqActive.dec()
@@ -119,6 +123,7 @@ class Opening implements Pending {
     this.target.host.stats.cxConnectFail.inc()
     stats.rqPendingFailureEject.inc()
     this.gone(remote, false)
+    this.owner.reportConnect(this.target.host, reason === 'timeout' ? 'timeout' : 'connect-failed')
     this.callbacks.onConnectFailure(reason, details, this.target.host)
   }
 

@@ -33,7 +33,7 @@ const MOMENTS: Readonly<Record<string, Moment>> = {
   US_RX_END: (info) => info.upstreamLastRx,
 }
 
-const PER_MS: Readonly<Record<string, number>> = { ms: 1, us: 1e3, ns: 1e6 }
+const NANOS: Readonly<Record<string, number>> = { ms: 1e6, us: 1e3, ns: 1 }
 
 const commonDuration: OperatorSpec = {
   params: 'required',
@@ -41,14 +41,14 @@ const commonDuration: OperatorSpec = {
   make: (param) => {
     const [from, to, precision = 'ms', more] = param.split(':')
     if (to === undefined || more !== undefined) throw new Error(`Invalid common duration configuration: ${param}.`)
-    const scale = Object.hasOwn(PER_MS, precision) ? PER_MS[precision]! : 0
-    if (scale === 0) throw new Error(`Invalid common duration precision: ${precision}.`)
+    const unit = Object.hasOwn(NANOS, precision) ? NANOS[precision]! : 0
+    if (unit === 0) throw new Error(`Invalid common duration precision: ${precision}.`)
     const begin = Object.hasOwn(MOMENTS, from!) ? MOMENTS[from!] : undefined
     const end = Object.hasOwn(MOMENTS, to) ? MOMENTS[to] : undefined
     return numberOperator((info) => {
       const a = begin?.(info)
       const b = end?.(info)
-      return a && b && b >= a ? Math.trunc((b - a) * scale) : undefined
+      return a && b && b >= a ? Math.floor(Math.round((b - a) * 1e6) / unit) : undefined
     })
   },
 }

@@ -29,12 +29,7 @@ function metadataOperator(source: Source, param: string, max: number | undefined
     },
     json: (info) => {
       const value = metadataValue(source(info), namespace, path)
-      if (value === undefined) return 'null'
-      const full = jsonValue(value)
-      if (max === undefined || value === null || typeof value === 'object') return full
-      // A limit that cuts a scalar turns it into text.
-      const whole = typeof value === 'string' ? toByteString(value) : full
-      return whole.length > max ? jsonString(truncate(whole, max)) : full
+      return typeof value === 'string' ? jsonString(truncate(toByteString(value), max)) : jsonValue(value)
     },
   }
 }

@@ -115,7 +115,7 @@ function coalesceEntry(entry: unknown, runtime: Runtime): Operator {
   return compile(spec, command, param, max as number | undefined, runtime)
 }
 
-/** %COALESCE({"operators":[…]})%: the first operator that has a value that is not empty. */
+/** %COALESCE({"operators":[…]})%: the first operator that has a value, be it empty. */
 function coalesce(param: string, max: number | undefined, runtime: Runtime): Operator {
   let config: unknown
   try {
@@ -143,9 +143,10 @@ function coalesce(param: string, max: number | undefined, runtime: Runtime): Ope
     return undefined
   }
   const json: Operator['json'] = (info) => {
-    if (max !== undefined) return jsonString(first(info))
     const operator = compiled.find((o) => o.text(info) !== undefined)
-    return operator ? operator.json(info) : 'null'
+    if (operator === undefined) return 'null'
+    const whole = operator.json(info)
+    return max !== undefined && whole.startsWith('"') ? jsonString(truncate(operator.text(info)!, max)) : whole
   }
   return { text: first, json }
 }

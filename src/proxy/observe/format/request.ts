@@ -13,12 +13,10 @@ export function percentDecode(text: string): string {
   return text.replace(/%([0-9a-fA-F]{2})/g, (_all, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
 }
 
-/** What follows the first `?`, without a fragment; undefined when there is no `?`. */
+/** What follows the first `?`; undefined when there is none. */
 function queryOf(path: string): string | undefined {
   const mark = path.indexOf('?')
-  if (mark < 0) return undefined
-  const hash = path.indexOf('#', mark)
-  return path.slice(mark + 1, hash < 0 ? undefined : hash)
+  return mark < 0 ? undefined : path.slice(mark + 1)
 }
 
 /** The first value of a query parameter, decoded. */

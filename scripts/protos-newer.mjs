@@ -1,0 +1,313 @@
+// Fields that Envoy has gained since the shipped .proto files: up to 1.38, where the rest of Envoy's extensions is
+// concerned that a mesh configures. By file: what to import, what to add to which message (or oneof of a message, as
+// `Message.oneof_name`; nested messages as `Outer.Inner`), and new top-level types.
+
+const MATCHER = 'xds/type/matcher/v3/matcher.proto'
+const ROUTE = 'envoy/config/route/v3/route_components.proto'
+
+export const newer = {
+  'envoy/config/accesslog/v3/accesslog.proto': { add: { 'ComparisonFilter.Op': 'NE = 3;' } },
+  'envoy/config/bootstrap/v3/bootstrap.proto': {
+    imports: ['envoy/type/matcher/v3/string.proto'],
+    add: {
+      Admin: 'repeated type.matcher.v3.StringMatcher allow_paths = 7;',
+      Bootstrap: 'google.protobuf.Duration stats_eviction_interval = 42;',
+    },
+  },
+  'envoy/config/cluster/v3/cluster.proto': {
+    imports: [MATCHER],
+    add: {
+      Cluster: 'google.protobuf.Duration dns_jitter = 58; xds.type.matcher.v3.Matcher transport_socket_matcher = 59;',
+    },
+  },
+  'envoy/config/core/v3/address.proto': { add: { SocketAddress: 'string network_namespace_filepath = 7;' } },
+  'envoy/config/core/v3/protocol.proto': {
+    imports: ['envoy/type/matcher/v3/string.proto'],
+    add: {
+      Http1ProtocolOptions: 'repeated type.matcher.v3.StringMatcher ignore_http_11_upgrade = 11;',
+      Http2ProtocolOptions:
+        'google.protobuf.UInt64Value max_metadata_size = 17; google.protobuf.BoolValue enable_huffman_encoding = 18;',
+      HttpProtocolOptions: 'google.protobuf.UInt32Value max_response_headers_kb = 7;',
+    },
+  },
+  'envoy/config/listener/v3/listener.proto': {
+    add: {
+      AdditionalAddress: 'core.v3.TcpKeepalive tcp_keepalive = 3;',
+      Listener: 'core.v3.TcpKeepalive tcp_keepalive = 37;',
+    },
+  },
+  'envoy/config/rbac/v3/rbac.proto': {
+    add: {
+      'Permission.rule': 'SourcedMetadata sourced_metadata = 14;',
+      'Principal.identifier': 'SourcedMetadata sourced_metadata = 13; core.v3.TypedExtensionConfig custom = 14;',
+    },
+    types: `
+      enum MetadataSource { DYNAMIC = 0; ROUTE = 1; }
+      message SourcedMetadata {
+        type.matcher.v3.MetadataMatcher metadata_matcher = 1 [(validate.rules).message = {required: true}];
+        MetadataSource metadata_source = 2 [(validate.rules).enum = {defined_only: true}];
+      }`,
+  },
+  'envoy/config/route/v3/route.proto': { add: { RouteConfiguration: 'string vhost_header = 18;' } },
+  [ROUTE]: {
+    imports: [
+      'envoy/config/common/mutation_rules/v3/mutation_rules.proto',
+      'envoy/config/core/v3/substitution_format_string.proto',
+      'envoy/type/matcher/v3/filter_state.proto',
+    ],
+    add: {
+      VirtualHost: 'google.protobuf.UInt64Value request_body_buffer_limit = 25;',
+      Route: 'google.protobuf.UInt64Value request_body_buffer_limit = 20;',
+      RouteMatch: 'repeated CookieMatcher cookies = 17; repeated type.matcher.v3.FilterStateMatcher filter_state = 16;',
+      RouteAction: 'string path_rewrite = 45; google.protobuf.Duration flush_timeout = 42;',
+      'RouteAction.host_rewrite_specifier': 'string host_rewrite = 44;',
+      'RouteAction.RequestMirrorPolicy':
+        'repeated common.mutation_rules.v3.HeaderMutation request_headers_mutations = 7; string host_rewrite_literal = 8;',
+      'WeightedCluster.random_value_specifier': 'google.protobuf.BoolValue use_hash_policy = 5;',
+      DirectResponseAction: 'core.v3.SubstitutionFormatString body_format = 3;',
+      Tracing: 'string operation = 5; string upstream_operation = 6;',
+      RateLimit: `
+        message HitsAddend {
+          google.protobuf.UInt64Value number = 1 [(validate.rules).uint64 = {lte: 1000000000}];
+          string format = 2 [(validate.rules).string = {prefix: "%" suffix: "%" ignore_empty: true}];
+        }
+        enum XRateLimitOption { UNSPECIFIED = 0; OFF = 1; DRAFT_VERSION_03 = 2; }
+        HitsAddend hits_addend = 5;
+        bool apply_on_stream_done = 6;
+        XRateLimitOption x_ratelimit_option = 7;`,
+      'RateLimit.Action': `
+        message QueryParameters {
+          string query_parameter_name = 1 [(validate.rules).string = {min_len: 1}];
+          string descriptor_key = 2 [(validate.rules).string = {min_len: 1}];
+          bool skip_if_absent = 3;
+        }`,
+      'RateLimit.Action.action_specifier': 'QueryParameters query_parameters = 12;',
+      'RateLimit.Action.GenericKey': 'string default_value = 3;',
+      'RateLimit.Action.HeaderValueMatch': 'string default_value = 5;',
+      'RateLimit.Action.QueryParameterValueMatch': 'string default_value = 5;',
+    },
+    types: `
+      message CookieMatcher {
+        string name = 1 [(validate.rules).string = {min_len: 1 max_bytes: 1024}];
+        type.matcher.v3.StringMatcher string_match = 2 [(validate.rules).message = {required: true}];
+        bool invert_match = 3;
+      }`,
+  },
+  'envoy/config/trace/v3/opentelemetry.proto': {
+    imports: ['google/protobuf/wrappers.proto'],
+    add: { OpenTelemetryConfig: 'google.protobuf.UInt32Value max_cache_size = 6;' },
+  },
+  'envoy/config/trace/v3/zipkin.proto': {
+    imports: ['envoy/config/core/v3/http_service.proto'],
+    add: {
+      ZipkinConfig: `
+        enum TraceContextOption { USE_B3 = 0; USE_B3_WITH_W3C_PROPAGATION = 1; }
+        TraceContextOption trace_context_option = 8;
+        core.v3.HttpService collector_service = 9;`,
+    },
+  },
+  'envoy/extensions/filters/http/compressor/v3/compressor.proto': {
+    add: {
+      'Compressor.ResponseDirectionConfig':
+        'repeated uint32 uncompressible_response_codes = 4; bool status_header_enabled = 5;',
+      CompressorOverrides: 'config.core.v3.TypedExtensionConfig compressor_library = 2;',
+    },
+  },
+  'envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto': {
+    add: {
+      ExtAuthz: `
+        google.protobuf.Struct filter_metadata = 28;
+        bool emit_filter_state_stats = 29;
+        uint32 max_denied_response_body_bytes = 30;
+        bool enforce_response_header_limits = 31;`,
+      CheckSettings: `
+        oneof service_override {
+          config.core.v3.GrpcService grpc_service = 4;
+          HttpService http_service = 5;
+        }`,
+      HttpService: 'config.core.v3.RetryPolicy retry_policy = 9;',
+    },
+    imports: ['google/protobuf/struct.proto'],
+  },
+  'envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata.proto': {
+    add: { Config: 'string stat_prefix = 3;' },
+  },
+  'envoy/extensions/filters/http/jwt_authn/v3/config.proto': {
+    add: {
+      JwtAuthentication: 'string stat_prefix = 7;',
+      JwtCacheConfig: 'uint32 jwt_max_token_size = 2;',
+      'JwtRequirement.requires_type': 'ExtractOnlyWithoutValidation extract_only_without_validation = 7;',
+    },
+    types: 'message ExtractOnlyWithoutValidation {}',
+  },
+  'envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto': {
+    imports: [ROUTE],
+    add: {
+      LocalRateLimit:
+        'repeated config.route.v3.RateLimit rate_limits = 17; google.protobuf.UInt32Value max_dynamic_descriptors = 18;',
+    },
+  },
+  'envoy/extensions/filters/http/lua/v3/lua.proto': {
+    imports: ['google/protobuf/struct.proto', 'google/protobuf/wrappers.proto'],
+    add: {
+      Lua: 'google.protobuf.BoolValue clear_route_cache = 5;',
+      LuaPerRoute: 'google.protobuf.Struct filter_context = 4;',
+    },
+  },
+  'envoy/extensions/filters/http/ratelimit/v3/rate_limit.proto': {
+    add: {
+      RateLimit: `
+        config.core.v3.RuntimeFractionalPercent filter_enabled = 14;
+        config.core.v3.RuntimeFractionalPercent filter_enforced = 15;
+        config.core.v3.RuntimeFractionalPercent failure_mode_deny_percent = 16;
+        repeated config.route.v3.RateLimit rate_limits = 17;`,
+    },
+  },
+  'envoy/extensions/filters/http/router/v3/router.proto': {
+    add: { Router: 'google.protobuf.BoolValue reject_connect_request_early_data = 10;' },
+  },
+  'envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto': {
+    add: {
+      TlsInspector: `
+        google.protobuf.BoolValue enable_ja4_fingerprinting = 3;
+        bool close_connection_on_client_hello_parsing_errors = 4;
+        google.protobuf.UInt32Value max_client_hello_size = 5;`,
+    },
+  },
+  'envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto': {
+    imports: [MATCHER],
+    add: {
+      HttpConnectionManager: `
+        bool http1_safe_max_connection_duration = 58;
+        google.protobuf.Duration stream_flush_timeout = 59;
+        xds.type.matcher.v3.Matcher forward_client_cert_matcher = 60;
+        ForwardProtoConfig forward_proto_config = 61;`,
+      'HttpConnectionManager.Tracing': 'string operation = 11; string upstream_operation = 12;',
+    },
+    types: `
+      message ForwardProtoConfig {
+        repeated uint32 https_destination_ports = 1;
+        repeated uint32 http_destination_ports = 2;
+      }`,
+  },
+  'envoy/extensions/filters/network/rbac/v3/rbac.proto': {
+    imports: ['google/protobuf/duration.proto'],
+    add: { RBAC: 'google.protobuf.Duration delay_deny = 8;' },
+  },
+  'envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto': {
+    imports: ['envoy/config/core/v3/backoff.proto', 'envoy/type/v3/percent.proto'],
+    add: {
+      TcpProxy: `
+        config.core.v3.BackoffStrategy backoff_options = 18;
+        type.v3.Percent max_downstream_connection_duration_jitter_percentage = 20;
+        UpstreamConnectMode upstream_connect_mode = 21;
+        google.protobuf.UInt32Value max_early_data_bytes = 22;`,
+      'TcpProxy.TcpAccessLogOptions': 'bool flush_access_log_on_start = 3;',
+      'TcpProxy.TunnelingConfig': 'string request_id_header = 8; string request_id_metadata_key = 9;',
+    },
+    types: 'enum UpstreamConnectMode { IMMEDIATE = 0; ON_DOWNSTREAM_DATA = 1; ON_DOWNSTREAM_TLS_HANDSHAKE = 2; }',
+  },
+  'envoy/extensions/load_balancing_policies/common/v3/common.proto': {
+    imports: [ROUTE],
+    add: { ConsistentHashingLbConfig: 'repeated config.route.v3.RouteAction.HashPolicy hash_policy = 3;' },
+  },
+  'envoy/extensions/transport_sockets/tls/v3/common.proto': {
+    add: {
+      TlsParameters: `
+        enum CompliancePolicy { FIPS_202205 = 0; }
+        repeated CompliancePolicy compliance_policies = 6 [(validate.rules).repeated = {max_items: 1}];`,
+    },
+  },
+  'envoy/extensions/transport_sockets/tls/v3/tls.proto': {
+    imports: ['envoy/config/core/v3/extension.proto'],
+    add: {
+      UpstreamTlsContext: 'bool auto_host_sni = 6; bool auto_sni_san_validation = 7;',
+      DownstreamTlsContext: 'bool prefer_client_ciphers = 11;',
+      CommonTlsContext: 'config.core.v3.TypedExtensionConfig custom_tls_certificate_selector = 16;',
+    },
+  },
+  'envoy/extensions/upstreams/http/v3/http_protocol_options.proto': {
+    imports: ['envoy/config/common/matcher/v3/matcher.proto', ROUTE],
+    add: {
+      HttpProtocolOptions: `
+        message OutlierDetection {
+          config.common.matcher.v3.MatchPredicate error_matcher = 1 [(validate.rules).message = {required: true}];
+        }
+        OutlierDetection outlier_detection = 8;
+        repeated config.route.v3.RouteAction.RequestMirrorPolicy request_mirror_policies = 9;
+        repeated config.route.v3.RouteAction.HashPolicy hash_policy = 10;
+        config.route.v3.RetryPolicy retry_policy = 11;`,
+    },
+  },
+  'envoy/type/http/v3/cookie.proto': {
+    add: { Cookie: 'repeated CookieAttribute attributes = 4;' },
+    types: 'message CookieAttribute { string name = 1; string value = 2; }',
+  },
+  'envoy/type/tracing/v3/custom_tag.proto': { add: { 'CustomTag.type': 'string value = 6;' } },
+}
+
+/** Fields whose constraints later Envoys dropped (1.40 takes a token bucket of none, for one): by file, `Message.field`. */
+export const relaxed = {
+  'envoy/config/core/v3/base.proto': [
+    'RuntimeUInt32.runtime_key',
+    'RuntimePercent.runtime_key',
+    'RuntimeDouble.runtime_key',
+    'RuntimeFeatureFlag.runtime_key',
+    'KeyValueAppend.entry',
+  ],
+  'envoy/config/metrics/v3/stats.proto': ['HistogramBucketSettings.buckets'],
+  'envoy/config/trace/v3/zipkin.proto': ['ZipkinConfig.collector_cluster', 'ZipkinConfig.collector_endpoint'],
+  'envoy/extensions/access_loggers/open_telemetry/v3/logs_service.proto': [
+    'OpenTelemetryAccessLogConfig.common_config',
+  ],
+  'envoy/extensions/common/ratelimit/v3/ratelimit.proto': ['RateLimitDescriptor.Entry.value'],
+  'envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto': ['ExtAuthzPerRoute.disabled'],
+  'envoy/extensions/filters/http/ext_proc/v3/ext_proc.proto': ['ExternalProcessor.grpc_service'],
+  'envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto': ['Rds.config_source'],
+  'envoy/extensions/transport_sockets/http_11_proxy/v3/upstream_http_11_connect.proto': [
+    'Http11ProxyUpstreamTransport.transport_socket',
+  ],
+  'envoy/type/v3/token_bucket.proto': ['TokenBucket.max_tokens'],
+}
+
+/** Takes the constraints off the fields that have none any more. Throws when one has none as it is. */
+export function relax(file, text) {
+  let changed = text
+  for (const path of relaxed[file]) {
+    const place = path.split('.')
+    const field = place.pop()
+    const at = find(file, changed, place)
+    const rest = changed.slice(at)
+    const looser = rest.replace(new RegExp(`( ${field} = \\d+)\\s*\\[\\(validate\\.rules\\)[^;]*\\];`), '$1;')
+    if (looser === rest) throw new Error(`${file}: ${path} has no constraint to drop`)
+    changed = changed.slice(0, at) + looser
+  }
+  return changed
+}
+
+/** Adds the newer fields to a file's text. Throws when a place is not there, or a name is taken. */
+export function addNewer(file, text) {
+  const { imports = [], add, types = '' } = newer[file]
+  let changed = text
+  for (const [place, fields] of Object.entries(add)) changed = insert(file, changed, place.split('.'), fields)
+  const wanted = imports.filter((name) => !changed.includes(`import "${name}";`))
+  const lines = wanted.map((name) => `import "${name}";\n`).join('')
+  return `${changed.replace(/^package [^;]+;/m, `$&\n\n${lines}`)}\n${types}\n`
+}
+
+function insert(file, text, place, fields) {
+  const at = find(file, text, place)
+  return `${text.slice(0, at)}\n${fields}\n${text.slice(at)}`
+}
+
+/** Where the inside of a message, enum or oneof begins; in an enum, after its first value, which has to stay the first. */
+function find(file, text, place) {
+  let at = 0
+  for (const name of place) {
+    const found = new RegExp(`^[ \\t]*(?:message|enum|oneof) ${name} \\{`, 'm').exec(text.slice(at))
+    if (!found) throw new Error(`${file}: there is no ${place.join('.')}`)
+    at += found.index + found[0].length
+    if (found[0].includes('enum ')) at = text.indexOf(';', at) + 1
+  }
+  return at
+}

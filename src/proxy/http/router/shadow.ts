@@ -1,0 +1,182 @@
+import type { ConnectionInfo } from '../../listener/connection.ts'
+import type { Cluster, LoadBalancerContext, Pending, PoolCallbacks } from '../../upstream/cluster.ts'
+import type { Host } from '../../upstream/host.ts'
+import { BodyBuffer } from '../body-buffer.ts'
+import type { ClientStream, ClientStreamHandler } from '../codec.ts'
+import type { Exchange } from '../exchange.ts'
+import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
+import { H } from '../names.ts'
+import { type TimerOwner, timerWheel, WheelTimer } from '../timer-wheel.ts'
+import type { MirrorPolicy } from './mirror-policy.ts'
+import { portAt } from './redirect.ts'
+
+/** A copy of a request, sent for its effect: the response is read and dropped (source/common/router/shadow_writer_impl.cc). */
+export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBalancerContext, TimerOwner {
+  readonly hash = undefined
+  readonly metadataMatch = undefined
+  readonly downstream: ConnectionInfo
+  readonly headers: RequestHead
+  readonly hostSelectionRetryCount = 0
+  readonly upstreamServerName = undefined
+  readonly upstreamAlpn: readonly string[] | undefined
+  readonly overrideHost = undefined
+  private readonly cluster: Cluster
+  private host: Host
+  private stream: ClientStream | undefined
+  private pending: Pending | undefined
+  private over = false
+  private sentAll = false
+  private readonly waiting = new BodyBuffer()
+  private waitingEnd = false
+  private waitingTrailers: HeaderMap | undefined
+  private readonly timer = new WheelTimer(this, 1)
+
+  private constructor(cluster: Cluster, head: RequestHead, exchange: Exchange, host: Host | undefined) {
+    this.cluster = cluster
+    this.headers = head
+    this.downstream = exchange.connection
+    this.upstreamAlpn = exchange.upstreamAlpn
+    this.host = host as Host
+  }
+
+  /** Sends the copy; undefined when the cluster has no host for it. `timeout` in ms, 0 is none. */
+  static start(
+    cluster: Cluster,
+    original: RequestHead,
+    policy: MirrorPolicy,
+    exchange: Exchange,
+    ownAddress: string,
+    timeout: number,
+    end: boolean,
+  ): ShadowRequest | undefined {
+    const head = original.clone()
+    if (policy.hostSuffix) head.authority = withSuffix(head.authority)
+    head.set(H.internal, 'true')
+    const forwarded = head.get(H.xff)
+    head.set(H.xff, forwarded === undefined || forwarded === '' ? ownAddress : `${forwarded},${ownAddress}`)
+    const shadow = new ShadowRequest(cluster, head, exchange, undefined)
+    const host = cluster.chooseHost(shadow)
+    if (host === undefined) {
+      cluster.stats.chargeResponse(503, true, false)
+      return undefined
+    }
+    shadow.host = host
+    shadow.waitingEnd = end
+    if (timeout > 0) timerWheel(exchange.runtime).start(shadow.timer, timeout)
+    const pending = cluster.newStream(host, shadow, 'default', exchange.info.protocol ?? 'HTTP/1.1', shadow, shadow)
+    if (shadow.stream === undefined && !shadow.over) shadow.pending = pending
+    return shadow
+  }
+
+  shouldSelectAnotherHost(): boolean {
+    return false
+  }
+
+  onPoolReady(stream: ClientStream, host: Host): void {
+    this.pending = undefined
+    if (this.over) {
+      stream.reset()
+      return
+    }
+    this.host = host
+    this.stream = stream
+    const end = this.waitingEnd && this.waitingTrailers === undefined
+    const chunks = this.waiting.take()
+    if (end) this.sentAll = true
+    stream.sendHeaders(this.headers, end && chunks.length === 0)
+    for (let i = 0; i < chunks.length && !this.over; i++) stream.sendData(chunks[i]!, end && i === chunks.length - 1)
+    if (this.waitingTrailers !== undefined && !this.over) {
+      this.sentAll = true
+      stream.sendTrailers(this.waitingTrailers)
+    }
+  }
+
+  onPoolFailure(): void {
+    this.pending = undefined
+    this.cluster.reportResult(this.host, 'connect-failed')
+    this.cluster.stats.chargeResponse(503, true, false)
+    this.detach()
+  }
+
+  send(chunk: Uint8Array, end: boolean): void {
+    if (this.over) return
+    if (this.stream === undefined) {
+      this.waiting.append(chunk)
+      if (end) this.waitingEnd = true
+      return
+    }
+    if (end) this.sentAll = true
+    this.stream.sendData(chunk, end)
+  }
+
+  sendTrailers(trailers: HeaderMap): void {
+    if (this.over) return
+    if (this.stream === undefined) {
+      this.waitingTrailers = trailers
+      this.waitingEnd = true
+      return
+    }
+    this.sentAll = true
+    this.stream.sendTrailers(trailers)
+  }
+
+  onInterim(): void {}
+  onWritable(): void {}
+
+  onHeaders(head: ResponseHead, endStream: boolean): void {
+    if (this.over) return
+    this.cluster.reportResult(this.host, head.status)
+    this.cluster.stats.chargeResponse(head.status, true, false)
+    if (endStream) this.answered()
+  }
+
+  onData(_chunk: Uint8Array, endStream: boolean): void {
+    if (endStream) this.answered()
+  }
+
+  onTrailers(): void {
+    this.answered()
+  }
+
+  onReset(): void {
+    if (this.over) return
+    this.cluster.reportResult(this.host, 'connect-failed')
+    this.detach()
+  }
+
+  onTimer(): void {
+    this.cluster.stats.counter('upstream_rq_timeout').inc()
+    this.cancel()
+  }
+
+  /** The exchange is over. A copy that was sent whole goes on; one that will never be complete is dropped. */
+  downstreamGone(complete: boolean): void {
+    if (!complete) this.cancel()
+  }
+
+  private answered(): void {
+    if (this.over) return
+    if (this.sentAll) this.detach()
+    else this.cancel()
+  }
+
+  private detach(): void {
+    this.over = true
+    this.timer.stop()
+    this.waiting.clear()
+  }
+
+  private cancel(): void {
+    if (this.over) return
+    this.detach()
+    if (this.pending !== undefined) this.pending.cancel()
+    else this.stream?.reset()
+    this.pending = undefined
+  }
+}
+
+/** `-shadow` in front of the port. */
+function withSuffix(authority: string): string {
+  const at = portAt(authority)
+  return at < 0 ? `${authority}-shadow` : `${authority.slice(0, at)}-shadow${authority.slice(at)}`
+}

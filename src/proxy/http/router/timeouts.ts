@@ -1,0 +1,61 @@
+import { grpcTimeout } from '../grpc-timeout.ts'
+import type { RequestHead } from '../headers.ts'
+import { H } from '../names.ts'
+import type { Forward } from './route.ts'
+
+/** The two timeouts of a request in ms; 0 is none. */
+export interface RequestTimeouts {
+  global: number
+  perTry: number
+}
+
+/**
+ * The timeouts of a request from route and headers (source/common/router/router.cc finalTimeout). Consumes
+ * `x-envoy-upstream-rq-timeout-ms` and `x-envoy-upstream-rq-per-try-timeout-ms`.
+ */
+export function finalTimeouts(
+  forward: Forward,
+  head: RequestHead,
+  grpc: boolean,
+  respectExpected: boolean,
+  out: RequestTimeouts,
+): void {
+  let global = forward.usesStreamDuration ? 0 : forward.timeout
+  if (grpc && forward.maxGrpcTimeout !== undefined && !forward.usesStreamDuration) {
+    global = grpcTimeout(head) ?? 0
+    if (forward.grpcTimeoutOffset > 0 && forward.grpcTimeoutOffset < global) global -= forward.grpcTimeoutOffset
+    const max = forward.maxGrpcTimeout
+    if (max !== 0 && (global === 0 || global > max)) global = max
+  }
+  let perTry = forward.retryPolicy.perTryTimeout
+  const expected = respectExpected ? milliseconds(head.get(H.expectedTimeout)) : undefined
+  if (expected !== undefined) global = expected
+  else global = milliseconds(head.get(H.upstreamTimeout)) ?? global
+  head.remove(H.upstreamTimeout)
+  perTry = milliseconds(head.get(H.upstreamPerTryTimeout)) ?? perTry
+  head.remove(H.upstreamPerTryTimeout)
+  if (perTry >= global && global !== 0) perTry = 0
+  out.global = global
+  out.perTry = perTry
+}
+
+/** Tells the upstream how long it has: the try, or what is left of the whole. `elapsed` ms since the request was complete. */
+export function setTimeoutHeaders(
+  head: RequestHead,
+  timeouts: RequestTimeouts,
+  elapsed: number,
+  forward: Forward,
+  grpc: boolean,
+): void {
+  let expected = timeouts.perTry > 0 ? timeouts.perTry : timeouts.global
+  if (timeouts.global > 0) expected = Math.max(1, Math.min(expected, Math.ceil(timeouts.global - elapsed)))
+  if (expected <= 0) return
+  head.set(H.expectedTimeout, String(expected))
+  if (grpc && forward.maxGrpcTimeout !== undefined && !forward.usesStreamDuration) {
+    head.set(H.grpcTimeout, expected < 1e8 ? `${expected}m` : `${Math.ceil(expected / 1000)}S`)
+  }
+}
+
+function milliseconds(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+}

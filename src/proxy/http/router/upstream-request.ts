@@ -1,0 +1,254 @@
+import type { ConnectionInfo } from '../../listener/connection.ts'
+import type { Cluster, Pending, PoolCallbacks } from '../../upstream/cluster.ts'
+import type { Host } from '../../upstream/host.ts'
+import { BodyBuffer, EMPTY } from '../body-buffer.ts'
+import type { ClientStream, ClientStreamHandler, ResetReason } from '../codec.ts'
+import type { ResponseSource } from '../exchange.ts'
+import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
+import { type TimerOwner, WheelTimer } from '../timer-wheel.ts'
+import type { RouterFilter } from './router-filter.ts'
+
+const PER_TRY = 1
+const PER_TRY_IDLE = 2
+const MAX_DURATION = 3
+
+/**
+ * One attempt to get a response from a host (source/common/router/upstream_request.cc): waits for a connection,
+ * sends what there is and what comes, hands back what it hears. Once `over`, nothing it hears counts.
+ */
+export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, ResponseSource, TimerOwner {
+  readonly router: RouterFilter
+  readonly cluster: Cluster
+  host: Host
+  /** Detached from the router: answered, reset or abandoned. */
+  over = false
+  awaitingHeaders = true
+  /** The whole request has been handed to the connection. */
+  sentAll = false
+  /** The request, or some of it, has been handed to a connection. */
+  started = false
+  private stream: ClientStream | undefined
+  private pending: Pending | undefined
+  private readonly waiting = new BodyBuffer()
+  private waitingEnd = false
+  private waitingTrailers: HeaderMap | undefined
+  private pausedDownstream = false
+  /** An upgrade sends no body before the upstream agrees. */
+  private held: boolean
+  private readonly perTry = new WheelTimer(this, PER_TRY)
+  private readonly perTryIdle = new WheelTimer(this, PER_TRY_IDLE)
+  private readonly duration = new WheelTimer(this, MAX_DURATION)
+
+  constructor(router: RouterFilter, cluster: Cluster, host: Host) {
+    this.router = router
+    this.cluster = cluster
+    this.host = host
+    this.held = router.exchange.upgrade
+  }
+
+  /** Asks the pool. `end`: the request has no body. Answers may come before this returns. */
+  start(end: boolean): void {
+    const { router } = this
+    this.waitingEnd = end
+    const pending = this.cluster.newStream(
+      this.host,
+      router,
+      router.forward.priority,
+      router.exchange.info.protocol ?? 'HTTP/1.1',
+      this,
+      this,
+    )
+    if (this.stream === undefined && !this.over) this.pending = pending
+    if (this.held) this.pauseDownstream()
+  }
+
+  onPoolReady(stream: ClientStream, host: Host, info: ConnectionInfo, protocol: 'HTTP/1.1' | 'HTTP/2'): void {
+    const { router } = this
+    this.pending = undefined
+    if (this.over) {
+      stream.reset()
+      return
+    }
+    this.stream = stream
+    this.host = host
+    const stats = router.exchange.info
+    stats.upstreamHost = host
+    stats.upstream = info
+    stats.upstreamProtocol = protocol
+    const now = router.runtime.now()
+    if (stats.upstreamFirstTx === 0) stats.upstreamFirstTx = now
+    this.cluster.reportResult(host, 'connect-success')
+    const head = router.headFor(host)
+    this.started = true
+    if (router.complete) this.armPerTry()
+    router.armAttempt(this)
+    const body = this.waiting.length
+    const end = this.waitingEnd && body === 0 && this.waitingTrailers === undefined
+    this.sendHead(stream, head, end)
+    if (end || this.over || this.held) return
+    this.flush()
+  }
+
+  private sendHead(stream: ClientStream, head: RequestHead, end: boolean): void {
+    if (end) this.finishedSending()
+    stream.sendHeaders(head, end)
+  }
+
+  private flush(): void {
+    const stream = this.stream!
+    const end = this.waitingEnd && this.waitingTrailers === undefined
+    const chunks = this.waiting.take()
+    if (end) this.finishedSending()
+    let room = true
+    for (let i = 0; i < chunks.length && !this.over; i++) {
+      room = stream.sendData(chunks[i]!, end && i === chunks.length - 1)
+    }
+    if (chunks.length === 0 && end && !this.over) stream.sendData(EMPTY, true)
+    if (this.waitingTrailers !== undefined && !this.over) {
+      this.finishedSending()
+      stream.sendTrailers(this.waitingTrailers)
+    } else if (room) this.resumeDownstream()
+  }
+
+  private finishedSending(): void {
+    this.sentAll = true
+    this.router.exchange.info.upstreamLastTx = this.router.runtime.now()
+  }
+
+  onPoolFailure(reason: ResetReason, details: string | undefined, host: Host | undefined): void {
+    this.pending = undefined
+    if (this.over) return
+    if (host !== undefined) this.host = host
+    this.router.onReset(this, reason, details)
+  }
+
+  /** More of the request's body. */
+  send(chunk: Uint8Array, end: boolean): void {
+    if (this.over) return
+    const { stream } = this
+    if (stream === undefined || this.held) {
+      this.waiting.append(chunk)
+      if (end) this.waitingEnd = true
+      const limit = this.router.exchange.bufferLimit
+      if (limit > 0 && this.waiting.length > limit) this.pauseDownstream()
+      return
+    }
+    if (end) this.finishedSending()
+    this.touch()
+    if (!stream.sendData(chunk, end) && !end) this.pauseDownstream()
+  }
+
+  sendTrailers(trailers: HeaderMap): void {
+    if (this.over) return
+    if (this.stream === undefined || this.held) {
+      this.waitingTrailers = trailers
+      this.waitingEnd = true
+      return
+    }
+    this.finishedSending()
+    this.stream.sendTrailers(trailers)
+  }
+
+  private pauseDownstream(): void {
+    if (this.pausedDownstream) return
+    this.pausedDownstream = true
+    this.router.exchange.pauseRequest()
+  }
+
+  private resumeDownstream(): void {
+    if (!this.pausedDownstream) return
+    this.pausedDownstream = false
+    this.router.exchange.resumeRequest()
+  }
+
+  onWritable(): void {
+    if (!this.over && !this.held) this.resumeDownstream()
+  }
+
+  onInterim(head: ResponseHead): void {
+    if (!this.over) this.router.onInterim(head)
+  }
+
+  onHeaders(head: ResponseHead, endStream: boolean): void {
+    if (this.over) return
+    this.awaitingHeaders = false
+    this.perTry.stop()
+    this.touch()
+    this.router.onHeaders(this, head, endStream)
+  }
+
+  /** The upstream agreed to an upgrade: what was held goes out. */
+  release(): void {
+    if (!this.held) return
+    this.held = false
+    if (this.stream !== undefined) this.flush()
+  }
+
+  onData(chunk: Uint8Array, endStream: boolean): void {
+    if (this.over) return
+    this.touch()
+    this.router.onUpstreamData(this, chunk, endStream)
+  }
+
+  onTrailers(trailers: HeaderMap): void {
+    if (!this.over) this.router.onUpstreamTrailers(this, trailers)
+  }
+
+  onReset(reason: ResetReason, details: string | undefined): void {
+    if (!this.over) this.router.onReset(this, reason, details)
+  }
+
+  pauseResponse(): void {
+    this.stream?.pauseReading()
+  }
+
+  resumeResponse(): void {
+    if (!this.over) this.stream?.resumeReading()
+  }
+
+  /** The per-try timeout runs from here: the connection is there and the request complete. */
+  armPerTry(): void {
+    if (this.stream === undefined || !this.awaitingHeaders) return
+    const { timeouts, wheel } = this.router
+    if (timeouts.perTry > 0 && !this.perTry.running) wheel.start(this.perTry, timeouts.perTry)
+  }
+
+  /** The timeouts that run from the moment the stream is there. Zero is none. */
+  armStream(idle: number, duration: number): void {
+    const { wheel } = this.router
+    if (idle > 0) wheel.start(this.perTryIdle, idle)
+    if (duration > 0) wheel.start(this.duration, duration)
+  }
+
+  private touch(): void {
+    if (this.perTryIdle.running) this.router.wheel.start(this.perTryIdle, this.router.perTryIdleTimeout)
+  }
+
+  onTimer(kind: number): void {
+    if (this.over) return
+    if (kind === PER_TRY) this.router.onPerTryTimeout(this, false)
+    else if (kind === PER_TRY_IDLE) this.router.onPerTryTimeout(this, true)
+    else this.router.onMaxDuration(this)
+  }
+
+  /** No longer the router's concern. */
+  detach(): void {
+    this.over = true
+    this.perTry.stop()
+    this.perTryIdle.stop()
+    this.duration.stop()
+    this.waiting.clear()
+    this.resumeDownstream()
+  }
+
+  /** Gives up: a waiting request is cancelled, an open stream reset. */
+  abandon(): void {
+    if (this.over) return
+    this.detach()
+    const { pending, stream } = this
+    this.pending = undefined
+    this.stream = undefined
+    if (pending !== undefined) pending.cancel()
+    else stream?.reset()
+  }
+}

@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest'
+import { fieldNames } from '../src/api/issues.ts'
+import { KINDS } from '../src/api/kinds-table.ts'
+import { loadText } from '../src/api/load.ts'
+import { NOT_ENFORCED } from '../src/api/not-enforced.ts'
+import type { Kind } from '../src/api/objects.ts'
+
+describe('what is not enforced yet', () => {
+  it.each(NOT_ENFORCED.map(({ pattern }) => pattern))('%s names a kind and a field that exist', (pattern) => {
+    const [kind, path = ''] = pattern.split(' ') as [Kind, string | undefined]
+    expect(KINDS).toHaveProperty(kind)
+    const steps = path.match(/\[\]|\{\}|=.*$|[^.[\]{}=]+/g) ?? []
+    const at: (string | number)[] = []
+    for (const step of steps) {
+      if (step.startsWith('=')) break
+      if (step !== '[]' && step !== '{}') expect(fieldNames(KINDS[kind].body, at)).toContain(step)
+      at.push(step === '[]' ? 0 : step)
+    }
+  })
+
+  const rule = (name: string, pool: string) => `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ${name}}
+spec:
+  host: a
+  subsets:
+  - name: v1
+    trafficPolicy:
+      connectionPool:
+        ${pool}
+`
+  const said = (text: string) =>
+    loadText('f.yaml', text)
+      .problems.filter(({ message }) => message.startsWith('not enforced yet'))
+      .map(({ line, col, severity, message }) => `${line}:${col} ${severity} ${message}`)
+
+  it('is said once for each field and file, with its first place', () => {
+    const text = `${rule('a', 'tcp: {maxConnections: 1}')}---\n${rule('b', 'tcp: {maxConnections: 2}')}`
+    const words = 'connection limits (spec.subsets[].trafficPolicy.connectionPool.tcp.maxConnections)'
+    if (
+      !NOT_ENFORCED.some(({ pattern }) => pattern.endsWith('subsets[].trafficPolicy.connectionPool.tcp.maxConnections'))
+    )
+      return
+    expect(said(text)).toEqual([`10:15 warning not enforced yet: ${words}`])
+  })
+
+  it('is not said of what is enforced', () => {
+    expect(said(rule('a', 'tcp: {connectTimeout: 1s}'))).toEqual([])
+  })
+
+  it('may hang on a value', () => {
+    const of = (type: string) =>
+      said(
+        `apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports: [{port: 80}]\n  sessionAffinity: ${type}\n`,
+      )
+    expect(of('None')).toEqual([])
+    const known = NOT_ENFORCED.some(({ pattern }) => pattern === 'Service spec.sessionAffinity=ClientIP')
+    expect(of('ClientIP')).toEqual(
+      known ? ['6:3 warning not enforced yet: session affinity (spec.sessionAffinity)'] : [],
+    )
+  })
+})
