@@ -225,6 +225,22 @@ describe('what is wrong with a field', () => {
     ])
   })
 
+  it('one that Kubernetes does not have has no effect, which is worth a warning', () => {
+    const text = `apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec:
+  selctor: {app: a}
+  healthCheckNodePort: 1
+  ports: [{port: 80, targetport: 8080}]
+`
+    expect(said(text)).toEqual([
+      '5:3 warning spec: unknown field "selctor", which has no effect: did you mean "selector"?',
+      '7:22 warning spec.ports[0]: unknown field "targetport", which has no effect: did you mean "targetPort"?',
+    ])
+    expect(said(text, { strict: true }).map((line) => line.split(' ')[1])).toEqual(['error', 'error'])
+  })
+
   it('all problems of all documents are found at once, and good documents stay', () => {
     const text = `${virtualService('      weigth: 1\n')}---\n${virtualService('      weight: 1\n')}---\n${virtualService('      weight: -1\n')}`
     const { objects, problems } = loadText('f.yaml', text)
@@ -387,6 +403,15 @@ ${mesh.replace(/^/gm, '    ')}
       ])
     }
     expect(loadText('other.yaml', 'rootNamespace: root\n').objects).toEqual([])
+  })
+
+  it('comes from an IstioOperator', () => {
+    const text =
+      'apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: a}\nspec:\n  meshConfig:\n    trustDomain: a_b\n'
+    expect(said(text)).toEqual(['6:18 error trustDomain: "a_b" is no trust domain'])
+    expect(loadText('f.yaml', text.replace('a_b', 'ab')).objects).toMatchObject([
+      { kind: 'MeshConfig', spec: { trustDomain: 'ab' } },
+    ])
   })
 
   it('takes snake_case as well, and warns of what it does not know', () => {

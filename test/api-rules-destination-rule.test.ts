@@ -118,7 +118,7 @@ trafficPolicy:
       minimumRingSize: 10
       maglev: {tableSize: 65538}`,
     [
-      '5:20 error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.name: must not be empty',
+      '5:26 error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.name: must not be empty',
       '5:61 error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[1].name: "a" is given twice',
       '6:7 warning spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize: is deprecated: write "ringHash: {minimumRingSize: …}"',
       '6:7 error spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize: excludes ringHash and maglev',

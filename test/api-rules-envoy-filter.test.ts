@@ -12,8 +12,8 @@ tracing:
     [
       '2:29 error spec.tracing[0].randomSamplingPercentage: a percentage is a number from 0 to 100, not 101',
       '3:3 warning spec.tracing[0].providers: only the first provider has an effect',
-      '3:16 error spec.tracing[0].providers[0].name: must not be empty',
-      '5:19 error spec.tracing[0].customTags.a.literal.value: must not be empty',
+      '3:22 error spec.tracing[0].providers[0].name: must not be empty',
+      '5:26 error spec.tracing[0].customTags.a.literal.value: must not be empty',
     ],
   ],
   [
@@ -28,6 +28,14 @@ metrics:
       '4:10 error spec.metrics[0].overrides[0].tagOverrides.a: the operation UPSERT (the value when it is not set) needs a value',
       '5:30 error spec.metrics[0].overrides[0].tagOverrides.b.value: has no place with the operation REMOVE',
     ],
+  ],
+  [
+    'filters are CEL',
+    `
+accessLogging:
+- filter: {expression: "response.code >= 400"}
+- filter: {expression: "response.code >="}`,
+    ['3:24 error spec.accessLogging[1].filter.expression: no CEL expression: 1:15: found > but expecting end of input'],
   ],
 ])
 

@@ -73,11 +73,11 @@ jwtRules:
   outputClaimToHeaders: [{header: "a b", claim: ""}]
   timeout: 0s`,
     [
-      '3:18 error spec.jwtRules[0].fromHeaders[0].name: must not be empty',
+      '3:24 error spec.jwtRules[0].fromHeaders[0].name: must not be empty',
       '4:16 error spec.jwtRules[0].fromParams[0]: must not be empty',
       '5:17 error spec.jwtRules[0].fromCookies[0]: must not be empty',
       '6:35 error spec.jwtRules[0].outputClaimToHeaders[0].header: "a b" is no header name (letters, digits, "-" and "_")',
-      '6:42 error spec.jwtRules[0].outputClaimToHeaders[0].claim: must not be empty',
+      '6:49 error spec.jwtRules[0].outputClaimToHeaders[0].claim: must not be empty',
       '7:12 error spec.jwtRules[0].timeout: must be at least 1ms, is 0s',
     ],
   ],
@@ -208,7 +208,7 @@ rules:
   - {key: source.namespace}
   - {key: "destination.labels[a]", values: [a]}`,
     [
-      '3:6 error spec.rules[0].when[0].key: must not be empty',
+      '3:11 error spec.rules[0].when[0].key: must not be empty',
       '4:31 error spec.rules[0].when[1].values[0]: "x" is no IP address or CIDR block',
       '5:41 error spec.rules[0].when[2].notValues[0]: "x" is no port number',
       '6:11 error spec.rules[0].when[3].key: "nope" is no attribute',

@@ -163,10 +163,10 @@ http:
     uri: {prefix: ""}
   route: [{destination: {host: a}}]`,
     [
-      '5:11 error spec.http[0].match[0].headers.a.prefix: must not be empty',
-      '6:11 error spec.http[0].match[0].headers.b.regex: must not be empty',
-      '7:14 error spec.http[0].match[0].method.prefix: must not be empty',
-      '9:11 error spec.http[0].match[0].queryParams.q.prefix: must not be empty',
+      '5:19 error spec.http[0].match[0].headers.a.prefix: must not be empty',
+      '6:18 error spec.http[0].match[0].headers.b.regex: must not be empty',
+      '7:22 error spec.http[0].match[0].method.prefix: must not be empty',
+      '9:19 error spec.http[0].match[0].queryParams.q.prefix: must not be empty',
     ],
   ],
   [

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { Listener } from '#gen/envoy/config/listener/v3/listener_pb.js'
 import { CaptureTable } from '../src/proxy/listener/capture.ts'
 import type { ProxyServerOptions } from '../src/proxy/server.ts'
+import { SystemRuntime } from '../src/runtime-system.ts'
 import { readJson } from '../src/xds/json.ts'
 import { clientHello } from './support/client-hello.ts'
 import {
@@ -307,6 +308,31 @@ describe('a listener update', () => {
     old.write('still')
     await old.receives('a;still')
     expect(running.counter('listener_manager.listener_modified')).toBe(1)
+  })
+
+  test('lets a kept connection have its answer from the old chain, and tells it to go', async () => {
+    class Certain extends SystemRuntime {
+      override random() {
+        return 0
+      }
+    }
+    const running = await proxy([], [], { runtime: new Certain() })
+    const answering = (body: string) =>
+      listener({ name: 'l', address: socketAddress(0), filter_chains: [{ filters: [httpFilter(body)] }] })
+    running.server.listeners.addOrUpdate(answering('old'), '1', true)
+    await eventually(() => running.server.listeners.all().some((l) => l.active))
+    const kept = connect(running.port('l'))
+    kept.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    await kept.receives('old')
+    expect(kept.text).not.toContain('connection: close')
+    running.server.listeners.addOrUpdate(answering('new'), '2', true)
+    await eventually(() => running.server.listeners.all()[0]!.active?.version === '2')
+    kept.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    await kept.ended
+    expect(kept.text).toMatch(/connection: close\r\n[\s\S]*old$/)
+    const fresh = connect(running.port('l'))
+    fresh.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    await fresh.receives('new')
   })
 
   test('that is refused leaves the listener as it was, and the dump shows why', async () => {

@@ -148,9 +148,9 @@ describe('dinghy proxy says in one line what is wrong', () => {
     ],
     [
       'a cluster that is refused',
-      '{"static_resources":{"clusters":[{"name":"c","type":"STATIC"}]}}',
+      '{"static_resources":{"clusters":[{"name":"c","type":"STATIC"},{"name":"c","type":"STATIC"}]}}',
       'json',
-      /^dinghy: .*c/,
+      /^dinghy: .*duplicate cluster 'c'\n$/,
     ],
   ])('%s', async (_what, content, extension, message) => {
     const run = dinghyProxy('-c', file(content, extension))

@@ -203,6 +203,25 @@ test('weighted clusters share the connections by weight', async () => {
   expect(seen.a).toBeGreaterThan(0)
 })
 
+test('a hash of the client address keeps a client with its host', async () => {
+  const servers = [await upstream('a'), await upstream('b'), await upstream('c')]
+  const hosts = servers.map(({ port }) => ({ endpoint: { address: socketAddress(port) } }))
+  const ring = {
+    name: 'ring',
+    type: 'STATIC',
+    lb_policy: 'RING_HASH',
+    load_assignment: { cluster_name: 'ring', endpoints: [{ lb_endpoints: hosts }] },
+  }
+  const proxy = await proxyTo([ring], { cluster: 'ring', hash_policy: [{ source_ip: {} }] })
+  const seen = new Set<string>()
+  for (let i = 0; i < 8; i++) {
+    const c = client(proxy)
+    await eventually(() => c.text !== '')
+    seen.add(c.text)
+  }
+  expect(seen.size).toBe(1)
+})
+
 test.each<[string, object, string]>([
   ['tunneling_config', { cluster: 'c', tunneling_config: { hostname: 'a:1' } }, 'tunneling_config is not supported'],
   ['a missing cluster', {}, 'ClusterSpecifier'],

@@ -312,12 +312,6 @@ it('a replaced cluster loses no request', async () => {
   await until(w, 'cluster.a.upstream_cx_active', 0)
 })
 
-it('a cluster that speaks HTTP/2 is accepted, and its requests fail with the reason', async () => {
-  const w = start(world())
-  w.clusters.addStatic([staticCluster([1], { http2ProtocolOptions: {} })])
-  expect(await get(w.clusters.get('a')!)).toBe('local connection failure: HTTP/2 to upstreams is not supported')
-})
-
 it('outlier detection takes a failing host out at once, and lets it back after the interval and the merge window', async () => {
   const upstream = await new Upstream().start()
   const runtime = new TestRuntime()

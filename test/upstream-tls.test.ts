@@ -3,7 +3,9 @@ import net from 'node:net'
 import type tls from 'node:tls'
 import { afterEach, expect, it } from 'vitest'
 import { Ca, type Identity } from '../src/ca/ca.ts'
+import { RequestHead } from '../src/proxy/http/headers.ts'
 import { SystemRuntime } from '../src/runtime-system.ts'
+import { TestRuntime } from '../src/runtime-test.ts'
 import { type Init, make, packed } from '../src/xds/messages.ts'
 import { assignment, edsCluster, get, listen, staticCluster, type World, world } from './support/upstream-cluster.ts'
 
@@ -169,6 +171,17 @@ it('a cluster waits for its secrets, and a rotated certificate is used by new co
   expect(w.secrets.wanted).toEqual([])
 })
 
+it('a cluster whose secrets do not come in time serves, and its connections say what is missing', async () => {
+  const runtime = new TestRuntime()
+  const w = world({ runtime })
+  worlds.push(w)
+  w.clusters.addStatic([staticCluster([1], { transportSocket: tlsSocket(sdsContext) })])
+  runtime.advance(14_999)
+  expect(w.clusters.get('a')).toBeUndefined()
+  runtime.advance(1)
+  expect(await get(w.clusters.get('a')!)).toBe('remote connection failure: TLS error: Secret is not supplied by SDS')
+})
+
 it('a broken secret is refused, and the last good one stays', async () => {
   const w = start()
   w.clusters.addStatic([staticCluster([await upstream(server)], { transportSocket: tlsSocket(sdsContext) })])
@@ -227,6 +240,19 @@ it('the request may choose SNI and ALPN, with connections of its own', async () 
   expect(await get(cluster, { upstreamAlpn: ['istio-http/1.1', 'istio'] })).toMatch(/ istio$/)
   expect(await get(cluster, { upstreamServerName: 'other.test' })).toMatch(/ other.test http\/1.1$/)
   expect(w.value('cluster.a.upstream_cx_total')).toBe(3)
+})
+
+it('auto_sni sends the host that the request is for, and auto_san_validation checks it', async () => {
+  const w = start()
+  const transportSocket = tlsSocket({ ...inlineContext(server.spiffeId) } as Common, '')
+  const config = (autoSanValidation: boolean) =>
+    staticCluster([port], { transportSocket, upstreamHttpProtocolOptions: { autoSni: true, autoSanValidation } })
+  const port = await upstream(server)
+  w.clusters.addOrUpdate(config(false), '1')
+  const headers = RequestHead.create('GET', '/', 'svc.test:8443')
+  expect(await get(w.clusters.get('a')!, { headers })).toMatch(/ svc.test http\/1.1$/)
+  w.clusters.addOrUpdate(config(true), '2')
+  expect(await get(w.clusters.get('a')!, { headers })).toMatch(/verify cert failed: verify SAN list/)
 })
 
 it('a second connection resumes the session of the first', async () => {

@@ -154,7 +154,7 @@ class Sidecar {
 
 async function until(what: () => boolean) {
   for (let i = 0; !what(); i++) {
-    if (i > 500) throw new Error(`it did not come to pass: ${what}`)
+    if (i > 2000) throw new Error(`it did not come to pass: ${what}`)
     await sleep(5)
   }
 }

@@ -119,6 +119,7 @@ describe('the state-of-the-world server', () => {
   test('requests wait until the source has pushed something', () => {
     const script = new Script('sotw', undefined)
     expect(script.say(CLUSTER_TYPE)).toEqual([])
+    expect(script.say('type.googleapis.com/foo.Bar')).toEqual([])
     script.connection.push(some())
     expect(script.take()).toEqual(['Cluster +a +b'])
   })
@@ -213,6 +214,9 @@ describe.each(['sotw', 'delta'] as const)('the server, %s', (mode) => {
     expect(script.take()).toEqual([])
     script.runtime.advance(2)
     expect(script.take()).toEqual(['RouteConfiguration +r'])
+    const next = snapshot(edsCluster('b'), endpoints('b', 1), rdsListener('l', 2, 'r'), routes('r', { b: 1 }))
+    script.connection.push(next) // the clusters are still not answered for, and were waited for once
+    expect(script.take()).toEqual(['Listener +l'])
   })
 
   test('while routes are refused, the clusters of the ones in use stay', () => {

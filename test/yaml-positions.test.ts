@@ -88,10 +88,12 @@ describe('a stream of documents', () => {
     const one =
       'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: {app: a}\ndata:\n  a: b\n  c: |\n    d\n'
     const text = Array.from({ length: 100 }, () => one).join('---\n')
-    parseYaml('f.yaml', one)
-    const start = performance.now()
-    expect(parseYaml('f.yaml', text).documents).toHaveLength(100)
-    expect(performance.now() - start).toBeLessThan(300)
+    const cpu = [1, 2, 3].map(() => {
+      const start = process.cpuUsage().user
+      expect(parseYaml('f.yaml', text).documents).toHaveLength(100)
+      return (process.cpuUsage().user - start) / 1000
+    })
+    expect(Math.min(...cpu)).toBeLessThan(300)
   })
 })
 

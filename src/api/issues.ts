@@ -9,6 +9,8 @@ export interface Finding {
   message: string
   /** The place is the key of the field, not its value. */
   atKey?: boolean
+  /** Nothing is wrong but that a required field is missing. */
+  missing?: boolean
 }
 
 /**
@@ -36,7 +38,7 @@ function describe(schema: z.ZodType, value: unknown, issue: z.core.$ZodIssue): F
       if (found === undefined) {
         const parent = path.slice(0, -1)
         const where = parent.length === 0 ? '' : `${pathText(parent)}: `
-        return [{ path: parent, message: `${where}required field "${String(path.at(-1))}" is missing` }]
+        return [{ path: parent, missing: true, message: `${where}required field "${String(path.at(-1))}" is missing` }]
       }
       return [
         { path, message: `${at}expected ${expected(issue.expected)}, got ${shown(found)}${quoteHint(issue, found)}` },
@@ -45,7 +47,13 @@ function describe(schema: z.ZodType, value: unknown, issue: z.core.$ZodIssue): F
       const values = issue.values.map(String)
       if (found === undefined) {
         const parent = path.slice(0, -1)
-        return [{ path: parent, message: `${pathText(parent)}: required field "${String(path.at(-1))}" is missing` }]
+        return [
+          {
+            path: parent,
+            missing: true,
+            message: `${pathText(parent)}: required field "${String(path.at(-1))}" is missing`,
+          },
+        ]
       }
       const near = typeof found === 'string' ? closest(found, values) : undefined
       const hint = near === undefined ? `: one of ${values.join(', ')}` : `: did you mean "${near}"?`

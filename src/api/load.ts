@@ -1,7 +1,8 @@
+import { fragmentOf, unknownKind } from './fragments.ts'
 import type { Finding } from './issues.ts'
 import { findingsOf } from './issues.ts'
 import type { KindLookup } from './kinds-table.ts'
-import { groupOfKind, isNamespaced, KINDS, kindsOfGroup, lookUp, splitApiVersion } from './kinds-table.ts'
+import { isNamespaced, KINDS, lookUp } from './kinds-table.ts'
 import type { Draft } from './loose.ts'
 import { readLoosely, writtenPath } from './loose.ts'
 import { isMeshConfigFile, readMeshConfig, readMeshConfigText } from './mesh-config.ts'
@@ -10,7 +11,7 @@ import { notEnforced } from './not-enforced.ts'
 import { withoutNulls } from './nulls.ts'
 import type { ApiObject, Origin, OtherObject, Path, Position } from './objects.ts'
 import type { Problem, Severity } from './problems.ts'
-import { didYouMean } from './suggest.ts'
+import { unknownFields } from './unread.ts'
 import { validate } from './validate/validate.ts'
 import type { YamlDocument } from './yaml.ts'
 import { parseYaml } from './yaml.ts'
@@ -108,7 +109,7 @@ class Loader {
         document,
         'error',
         [...at, lookup.versions.length > 0 ? 'apiVersion' : 'kind'],
-        unknownKind(apiVersion, kind, lookup),
+        unknownKind(apiVersion, kind, lookup.versions),
       )
       return
     }
@@ -135,15 +136,18 @@ class Loader {
     const parsed = info.body.safeParse(draft.value)
     if (!parsed.success) {
       const problems = findingsOf(info.body, draft.value, parsed.error)
-      const incomplete = document.elided && problems.every(({ message }) => message.includes('is missing'))
+      const incomplete = document.elided && problems.every(({ missing }) => missing)
       this.#findings(document, incomplete ? 'warning' : 'error', problems, place)
       if (incomplete) this.others.push({ apiVersion, kind, metadata: meta, origin, body: draft.value })
       return
     }
+    const unknown = unknownFields(info.body, draft.value)
+    this.#findings(document, this.#options.strict ? 'error' : 'warning', unknown, place)
     const object = { ...(parsed.data as Fields), apiVersion, kind, metadata: meta, origin } as ApiObject
     const results = validate(object, this.#options)
     for (const { path, message, atKey, severity } of results) this.#say(document, severity, place(path), message, atKey)
-    if (findings.length > 0 || results.some(({ severity }) => severity === 'error')) return
+    const refused = findings.length > 0 || (this.#options.strict && unknown.length > 0)
+    if (refused || results.some(({ severity }) => severity === 'error')) return
     this.#accept(document, object, place)
     if (object.kind === 'ConfigMap' && meta.name === 'istio' && meta.namespace === 'istio-system') {
       const text = object.data?.mesh
@@ -157,13 +161,29 @@ class Loader {
       if (this.#unenforced.has(pattern)) continue
       this.#unenforced.add(pattern)
       if (object.kind === 'MeshConfig') {
-        this.problems.push({ severity: 'warning', message, path, ...object.origin.locate(path) })
+        this.problems.push(document.problemAt('warning', object.origin.locate(path), path, message))
       } else this.#say(document, 'warning', place(path), message, true)
     }
   }
 
+  /** An IstioOperator matters for the MeshConfig in it. */
+  #operator(document: YamlDocument, value: Fields, at: Path): boolean {
+    const config = isFields(value.spec) ? value.spec.meshConfig : undefined
+    if (value.kind !== 'IstioOperator' || config === undefined) return false
+    const inside = (path: Path): Path => [...at, 'spec', 'meshConfig', ...(path[0] === 'spec' ? path.slice(1) : path)]
+    const locate = (path: Path): Position => document.locate(inside(path))
+    const places = {
+      locate,
+      problem: (severity: Severity, path: Path, message: string, atKey?: boolean) =>
+        document.problem(severity, inside(path), message, atKey),
+    }
+    this.#take(document, readMeshConfig(config, places, { ...locate([]), locate }))
+    return true
+  }
+
   #other(document: YamlDocument, draft: Draft, object: OtherObject, lookup: KindLookup, at: Path): void {
     this.others.push(object)
+    if (this.#operator(document, draft.value, at)) return
     const unenforced = lookup.known === 'other' && lookup.unenforced
     const message = unenforced
       ? `not enforced yet: ${object.kind}`
@@ -203,39 +223,4 @@ class Loader {
 
 function startOf(document: YamlDocument, at: Path): Position {
   return at.length === 0 ? document.start : document.locate(at)
-}
-
-function unknownKind(apiVersion: string, kind: string, { versions }: { versions: readonly string[] }): string {
-  const { group, version } = splitApiVersion(apiVersion)
-  if (versions.length > 0) {
-    return `${kind} has no version ${version}: use ${versions.map((known) => (group === '' ? known : `${group}/${known}`)).join(', ')}`
-  }
-  const home = groupOfKind(kind)
-  if (home !== undefined) return `no kind ${kind} in ${apiVersion}: it is in ${home === '' ? 'v1' : `${home}/v1`}`
-  return `no kind ${kind} in ${apiVersion}${didYouMean(kind, kindsOfGroup(group))}`
-}
-
-/** Where a document without a kind belongs, as far as its fields tell. */
-function fragmentOf(value: unknown): string {
-  const fields = Array.isArray(value)
-    ? isFields(value[0])
-      ? Object.keys(value[0])
-      : []
-    : isFields(value)
-      ? Object.keys(value)
-      : []
-  const has = (...names: string[]) => names.some((name) => fields.includes(name))
-  if (Array.isArray(value)) {
-    if (has('destination')) return ' (it looks like the "route" of a VirtualService: put it under spec.http[].route)'
-    if (has('route', 'match', 'mirror', 'fault'))
-      return ' (it looks like the "http" of a VirtualService: put it under spec.http)'
-    return ''
-  }
-  if (has('http', 'tcp', 'tls', 'hosts')) return ' (it looks like the spec of a VirtualService: put it under spec)'
-  if (has('fault', 'retries', 'timeout', 'mirror', 'route'))
-    return ' (it looks like a part of a VirtualService: put it under spec.http[])'
-  if (has('host', 'subsets', 'trafficPolicy'))
-    return ' (it looks like the spec of a DestinationRule: put it under spec)'
-  if (has('mtls')) return ' (it looks like the spec of a PeerAuthentication: put it under spec)'
-  return ''
 }

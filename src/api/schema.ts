@@ -65,10 +65,24 @@ export function message<S extends z.ZodRawShape, R extends keyof S & string = ne
   })
 }
 
-/** A part of a Kubernetes object: fields that a mesh does not read are kept as they are, without a type. */
+/** The real fields of a part of a Kubernetes object that are not read, to tell them from typing errors. */
+const UNREAD = new WeakMap<z.ZodType, readonly string[]>()
+
+/**
+ * A part of a Kubernetes object: fields that a mesh does not read are kept as they are, without a type. `unread` names
+ * them, where a slip of the pen in a field that is read would have an effect: then it can be told from them.
+ */
 export function open<S extends z.ZodRawShape, R extends keyof S & string = never>(
   shape: S,
   required: readonly R[] = [],
+  unread?: string,
 ): z.ZodObject<Fields<S, R>, z.core.$strip> {
-  return z.looseObject(fieldsOf(shape, required)) as unknown as z.ZodObject<Fields<S, R>, z.core.$strip>
+  const schema = z.looseObject(fieldsOf(shape, required)) as unknown as z.ZodObject<Fields<S, R>, z.core.$strip>
+  if (unread !== undefined) UNREAD.set(schema, unread.split(' '))
+  return schema
+}
+
+/** The fields that are not read, if they are all known. */
+export function unreadFields(schema: z.ZodType): readonly string[] | undefined {
+  return UNREAD.get(schema)
 }

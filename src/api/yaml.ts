@@ -21,6 +21,8 @@ export interface YamlDocument {
   locateKey(path: Path): Position
   /** A problem with the place of `path` (of its key, if `atKey`). */
   problem(severity: Severity, path: Path, message: string, atKey?: boolean): Problem
+  /** A problem with a place that is known already. */
+  problemAt(severity: Severity, position: Position, path: Path, message: string): Problem
   /** If a string at `path` is a block scalar (`|`, `>`): the line before its text, and how far the text is indented. */
   blockOrigin(path: Path): { line: number; indent: number } | undefined
 }
@@ -170,6 +172,10 @@ class ParsedDocument implements YamlDocument {
 
   problem(severity: Severity, path: Path, message: string, atKey = false): Problem {
     return this.#source.problem(severity, atKey ? this.locateKey(path) : this.locate(path), message, path)
+  }
+
+  problemAt(severity: Severity, position: Position, path: Path, message: string): Problem {
+    return this.#source.problem(severity, position, message, path)
   }
 
   blockOrigin(path: Path): { line: number; indent: number } | undefined {

@@ -24,8 +24,6 @@ export interface PilotEnv {
   traceSampling: number
   /** PILOT_DEBOUNCE_AFTER in milliseconds. Default 100. */
   debounceAfter: number
-  /** PILOT_DEBOUNCE_MAX in milliseconds. Default 10000. */
-  debounceMax: number
   /** CLUSTER_ID. Default `Kubernetes`. */
   clusterId: string
   /** DNS suffix of the cluster (istiod's flag `--domain`, DOMAIN_SUFFIX here). Default `cluster.local`. */
@@ -59,7 +57,6 @@ export function pilotEnv(env: Readonly<Record<string, string | undefined>>): Pil
     absoluteFqdnDomains: bool('PILOT_ENABLE_ABSOLUTE_FQDN_VHOST_DOMAIN', true),
     traceSampling: env.PILOT_TRACE_SAMPLING && sampling >= 0 && sampling <= 100 ? sampling : 1,
     debounceAfter: millis('PILOT_DEBOUNCE_AFTER', 100),
-    debounceMax: millis('PILOT_DEBOUNCE_MAX', 10_000),
     clusterId: env.CLUSTER_ID || 'Kubernetes',
     domain: env.DOMAIN_SUFFIX || 'cluster.local',
   }

@@ -41,7 +41,8 @@ interface Client {
 /**
  * Turns the objects of a store into the resources of each proxy that connects, and sends what changes. A change is
  * pushed at once when nothing was pushed in the last PILOT_DEBOUNCE_AFTER (100 ms), and else when that time is over,
- * with all that came until then: so never later than istiod, which waits that long after the last change.
+ * with all that came until then: so never later than istiod, which waits that long after the last change, and
+ * PILOT_DEBOUNCE_MAX has nothing to bound.
  */
 export class Pilot implements ResourceSource {
   readonly env: PilotEnv

@@ -1,56 +1,28 @@
 import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
-import type { Runtime, Timer } from '../runtime.ts'
+import type { ApiConfigSource } from '#gen/envoy/config/core/v3/config_source_pb.js'
+import type { Timer } from '../runtime.ts'
 import { make } from '../xds/messages.ts'
-import type { AdsTransport } from '../xds/stream.ts'
 import { AdminServer } from './admin/admin-server.ts'
 import type { ServerState } from './admin/view.ts'
-import type { ListenerContext, LogFiles, ProxyContext } from './context.ts'
-import type { CaptureTable } from './listener/capture.ts'
-import { type Address, type AddressBook, identityBook } from './listener/connection.ts'
+import type { LogFiles, ProxyContext } from './context.ts'
+import { type Address, identityBook } from './listener/connection.ts'
+import { DrainState } from './listener/drain-state.ts'
 import { ListenerManager } from './listener/listener-manager.ts'
 import { BufferedLogFiles } from './observe/log-files.ts'
 import { StatsStore } from './observe/stats.ts'
 import { adminView } from './server/admin-view.ts'
-import { Ads } from './server/ads.ts'
-import { openAdsTransport } from './server/ads-endpoint.ts'
+import type { Ads } from './server/ads.ts'
 import { noteBootstrapFields } from './server/bootstrap-fields.ts'
 import { ClusterReadiness } from './server/cluster-readiness.ts'
-import { DrainState } from './server/drain-state.ts'
 import { NotEnforced } from './server/not-enforced.ts'
+import type { ProxyServerOptions } from './server/options.ts'
 import { RouteTable } from './server/route-table.ts'
-import type { StreamInfo } from './stream-info.ts'
 import { milliseconds } from './tcp/config.ts'
 import { SecretStore } from './tls/secrets.ts'
 import { type ClusterControl, createClusterManager } from './upstream/cluster-manager.ts'
 
-/** What a proxy is made of. */
-export interface ProxyServerOptions {
-  readonly bootstrap: Bootstrap
-  readonly runtime: Runtime
-  /** Instead of the control plane that the bootstrap names. */
-  readonly adsTransport?: AdsTransport
-  /** Sockets that stand for destinations; with them, listeners bind nothing unless `bindAddress` says so. */
-  readonly captureTable?: CaptureTable
-  /** Opens a capture socket on demand, for the admin interface. */
-  readonly capture?: (destination: Address) => Promise<Address>
-  readonly book?: AddressBook
-  readonly logs?: LogFiles
-  /** The socket beneath a listener's configured address; undefined: it is not bound. Default: the address itself. */
-  readonly bindAddress?: (configured: Address) => Address | undefined
-  /** Where the admin interface listens, instead of where the bootstrap says. */
-  readonly adminAddress?: Address
-  /** ms that connections of removed listeners may take to finish. Default 600,000, as Envoy's --drain-time-s. */
-  readonly drainTime?: number
-  /** What `/server_info` shows as command line. */
-  readonly commandLineOptions?: Readonly<Record<string, unknown>>
-  readonly version?: string
-  /** Lines for the operator: what is not enforced, what failed later. Default: stderr. */
-  readonly warn?: (line: string) => void
-  readonly onStreamComplete?: (info: StreamInfo, listener: ListenerContext) => void
-  /** Somebody asked the proxy to exit (`/quitquitquit`); stopping is the owner's. */
-  readonly onQuit?: () => void
-}
+export type { ProxyServerOptions } from './server/options.ts'
 
 const DRAIN_TIME_MS = 600_000
 /** How often histograms begin a new interval, unless `stats_flush_interval` says otherwise. */
@@ -100,7 +72,13 @@ export class ProxyServer {
       this.secrets.addStatic(secret, `static_resources.secrets[${i}]`)
     })
     const book = options.book ?? identityBook
-    this.clusters = createClusterManager({ runtime, stats: this.stats, book, secrets: this.secrets })
+    this.clusters = createClusterManager({
+      runtime,
+      stats: this.stats,
+      book,
+      secrets: this.secrets,
+      notEnforced: (path) => this.notEnforced.note(path),
+    })
     this.readiness = new ClusterReadiness(this.clusters)
     const context: ProxyContext = {
       runtime,
@@ -141,22 +119,7 @@ export class ProxyServer {
       await this.startAdmin()
       this.flushStats()
       const { adsConfig } = bootstrap.dynamicResources ?? {}
-      if (adsConfig) {
-        const transport = this.options.adsTransport ?? (await openAdsTransport(bootstrap, adsConfig))
-        const { runtime } = this.options
-        const { stats, node, clusters, readiness, listeners, routes, secrets } = this
-        this.ads = new Ads(transport, bootstrap, {
-          runtime,
-          stats,
-          node,
-          clusters,
-          readiness,
-          listeners,
-          routes,
-          secrets,
-        })
-        this.ads.start()
-      }
+      if (adsConfig) await this.startAds(adsConfig)
       const ready = this.initialise()
       if (!adsConfig) await ready
     } catch (error) {
@@ -170,6 +133,21 @@ export class ProxyServer {
     if (!address) return
     this.admin = new AdminServer(adminView(this))
     this.adminBound = await this.admin.listen(address.ip, address.port)
+  }
+
+  private async startAds(config: ApiConfigSource): Promise<void> {
+    const { bootstrap, runtime } = this.options
+    // A static config needs neither.
+    const { Ads } = await import('./server/ads.ts')
+    let transport = this.options.adsTransport
+    if (!transport) {
+      const { openAdsTransport } = await import('./server/ads-endpoint.ts')
+      transport = await openAdsTransport(bootstrap, config)
+    }
+    const { stats, node, clusters, readiness, listeners, routes, secrets } = this
+    const targets = { runtime, stats, node, clusters, readiness, listeners, routes, secrets }
+    this.ads = new Ads(transport, bootstrap, targets)
+    this.ads.start()
   }
 
   private flushStats(): void {

@@ -66,6 +66,8 @@ class Files {
   readonly #options: FilesOptions
   /** The text of each file as it was last read, by absolute path. */
   readonly #texts = new Map<string, string>()
+  /** The path of each file as it is shown in messages. */
+  readonly #shown = new Map<string, string>()
   /** Since when a file is empty that was not. */
   readonly #emptied = new Map<string, number>()
   #waitingSince: number | undefined
@@ -147,7 +149,7 @@ class Files {
       if (key === STDIN || present.has(key)) continue
       this.#texts.delete(key)
       update.set(key, undefined)
-      files.push(key)
+      files.push(this.#shown.get(key) ?? key)
     }
     if (this.#closed || (files.length === 0 && problems.length === 0)) return
     problems.push(...this.#options.store.apply(update))
@@ -194,6 +196,7 @@ class Files {
     problems: Problem[],
   ): void {
     this.#texts.set(key, text)
+    this.#shown.set(key, file)
     const loaded = loadText(file, text, this.#options)
     problems.push(...loaded.problems)
     if (!hasErrors(loaded.problems)) update.set(key, loaded.objects)

@@ -8,7 +8,7 @@ import type {
 import { messageIn, TYPE_URL_PREFIX, typeNameOf } from './messages.ts'
 import { resourceName } from './resource-types.ts'
 import type { AdsResponse } from './stream.ts'
-import { constraintText, validate } from './validate.ts'
+import { constraintText, type Violation, validate } from './validate.ts'
 
 /** A resource as received. */
 export interface ReceivedResource {
@@ -47,6 +47,18 @@ export function decodeResponse(response: AdsResponse): DecodedResponse {
   return { resources: decoder.resources, removed: [], errors: decoder.errors }
 }
 
+const checked = new WeakMap<Message, readonly Violation[]>()
+
+/** In memory, many clients get the same resource: it is checked once. */
+function violationsOf(resource: Message): readonly Violation[] {
+  let violations = checked.get(resource)
+  if (!violations) {
+    violations = validate(resource)
+    checked.set(resource, violations)
+  }
+  return violations
+}
+
 class Decoder {
   readonly resources: ReceivedResource[] = []
   readonly errors: string[] = []
@@ -83,7 +95,7 @@ class Decoder {
       return
     }
     this.names.add(name)
-    const violations = validate(resource)
+    const violations = violationsOf(resource)
     if (violations.length) this.errors.push(`${name}: ${constraintText(violations)}`)
     else this.resources.push({ name, version, resource })
   }

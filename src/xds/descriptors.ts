@@ -8,7 +8,6 @@ import {
   type FileRegistry,
   fromBinary,
 } from '@bufbuild/protobuf'
-import { BinaryReader } from '@bufbuild/protobuf/wire'
 import { type FileDescriptorProto, FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt'
 
 type Desc = DescMessage | DescEnum | DescExtension | DescService
@@ -94,41 +93,95 @@ export function lazyRegistry(set: Uint8Array): FileRegistry {
   }
 }
 
-/** Finds each file of the set, and which file holds each top-level type, without decoding any. */
+/**
+ * Finds each file of the set, and which file holds each top-level type, without decoding any: a walk over tags and
+ * lengths. It runs at every start, so it reads the bytes itself.
+ */
 function scan(set: Uint8Array): { bodies: Map<string, Uint8Array>; owners: Map<string, string> } {
   const bodies = new Map<string, Uint8Array>()
   const owners = new Map<string, string>()
-  const reader = new BinaryReader(set)
-  while (reader.pos < reader.len) {
-    const [no, wire] = reader.tag()
-    if (no !== SET_FILE) {
-      reader.skip(wire, no)
-      continue
+  const reader = new Cursor(set)
+  while (reader.at < set.length) {
+    const { field, end } = reader.next()
+    if (field === SET_FILE) {
+      const start = reader.at
+      const name = scanFile(reader, end, owners)
+      bodies.set(name, set.subarray(start, end))
     }
-    const body = reader.bytes()
-    const inside = new BinaryReader(body)
-    let name = ''
-    let prefix = ''
-    while (inside.pos < inside.len) {
-      const [field, type] = inside.tag()
-      if (field === FILE_NAME) name = inside.string()
-      else if (field === FILE_PACKAGE) prefix = `${inside.string()}.`
-      else if (TOP_LEVEL.has(field)) owners.set(prefix + nameIn(inside.bytes()), name)
-      else inside.skip(type, field)
-    }
-    bodies.set(name, body)
+    reader.at = end
   }
   return { bodies, owners }
 }
 
-function nameIn(descriptor: Uint8Array): string {
-  const reader = new BinaryReader(descriptor)
-  while (reader.pos < reader.len) {
-    const [no, wire] = reader.tag()
-    if (no === NAME) return reader.string()
-    reader.skip(wire, no)
+function scanFile(reader: Cursor, fileEnd: number, owners: Map<string, string>): string {
+  let name = ''
+  let prefix = ''
+  while (reader.at < fileEnd) {
+    const { field, end } = reader.next()
+    if (field === FILE_NAME) name = reader.text(end)
+    else if (field === FILE_PACKAGE) prefix = `${reader.text(end)}.`
+    else if (TOP_LEVEL.has(field)) {
+      while (reader.at < end) {
+        const inner = reader.next()
+        if (inner.field === NAME) {
+          owners.set(prefix + reader.text(inner.end), name)
+          break
+        }
+        reader.at = inner.end
+      }
+    }
+    reader.at = end
   }
-  return ''
+  return name
+}
+
+/** A position in protobuf wire format. */
+class Cursor {
+  at = 0
+  private readonly bytes: Buffer
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+
+  /** Reads a tag and, for a length-delimited field, its length: the content lies between `at` and `end`. */
+  next(): { field: number; end: number } {
+    const tag = this.varint()
+    const field = tag >>> 3
+    switch (tag & 7) {
+      case 0: {
+        const start = this.at
+        this.varint()
+        const end = this.at
+        this.at = start
+        return { field, end }
+      }
+      case 1:
+        return { field, end: this.at + 8 }
+      case 2: {
+        const length = this.varint()
+        return { field, end: this.at + length }
+      }
+      case 5:
+        return { field, end: this.at + 4 }
+      default:
+        throw new Error('the descriptor set is broken')
+    }
+  }
+
+  text(end: number): string {
+    return this.bytes.toString('utf8', this.at, end)
+  }
+
+  private varint(): number {
+    let value = 0
+    for (let shift = 0; ; shift += 7) {
+      const byte = this.bytes[this.at++]
+      if (byte === undefined) throw new Error('the descriptor set is cut short')
+      value |= (byte & 0x7f) << shift
+      if (byte < 0x80) return value >>> 0
+    }
+  }
 }
 
 /** Links files that stand in import order. Those linked before are lent without their own imports, which nothing reads. */

@@ -65,6 +65,8 @@ export class AdsConnection {
   private congested = false
   /** Set while listeners and routes wait for clusters to warm. */
   private warming: Timer | undefined
+  /** The response of clusters that it is no longer waited for. */
+  private notWaitedFor: string | undefined
   private nonces = 0
 
   constructor(id: string, node: Node, stream: ServerStream, runtime: Runtime, events: ConnectionEvents) {
@@ -124,7 +126,7 @@ export class AdsConnection {
     const { typeUrl } = request
     let subscription = this.subscriptions.get(typeUrl)
     if (!subscription) {
-      if (!PUSH_ORDER.includes(typeUrl) && !this.snapshot?.types.has(typeUrl)) {
+      if (this.snapshot && !this.serves(typeUrl)) {
         this.events.unknownType(typeUrl)
         return
       }
@@ -161,8 +163,11 @@ export class AdsConnection {
       const { typeUrl } = subscription
       const waits = this.waiting.has(typeUrl)
       if (types && !types.has(typeUrl) && !waits) continue
-      if (!waits && REFERRING.includes(typeUrl) && this.subscriptions.get(CLUSTER_TYPE)?.pending) {
-        this.warming ??= this.runtime.after(WARMING_MS, () => this.warm())
+      if (!waits && REFERRING.includes(typeUrl) && this.clustersPending) {
+        this.warming ??= this.runtime.after(WARMING_MS, () => {
+          this.notWaitedFor = this.subscriptions.get(CLUSTER_TYPE)?.sentNonce
+          this.warm()
+        })
         continue
       }
       this.answer(subscription, typeUrl !== CLUSTER_TYPE && typeUrl !== ENDPOINT_TYPE)
@@ -199,9 +204,25 @@ export class AdsConnection {
     }
   }
 
+  private serves(typeUrl: string): boolean {
+    return PUSH_ORDER.includes(typeUrl) || this.snapshot?.types.has(typeUrl) === true
+  }
+
+  /** Whether the client has yet to answer for clusters, and has not been waited for long enough. */
+  private get clustersPending(): boolean {
+    const clusters = this.subscriptions.get(CLUSTER_TYPE)
+    return clusters?.pending === true && clusters.sentNonce !== this.notWaitedFor
+  }
+
   private answer(subscription: ServerSubscription, removing: boolean): void {
     if (this.congested) return
     const { typeUrl } = subscription
+    if (!this.serves(typeUrl)) {
+      this.subscriptions.delete(typeUrl)
+      this.waiting.delete(typeUrl)
+      this.events.unknownType(typeUrl)
+      return
+    }
     const { version, types } = this.snapshot!
     const nonce = `${this.nonces + 1}`
     const asked = this.waiting.delete(typeUrl)

@@ -67,19 +67,36 @@ export interface RunningEnvoy {
   stop(): Promise<void>
 }
 
+/** How to run a real Envoy. */
+export async function realEnvoy(): Promise<string[]> {
+  return [await envoyBinary()]
+}
+
+/** How to run `dinghy proxy` as built, in a real Envoy's place: it takes the same flags. */
+export async function dinghyProxy(): Promise<string[]> {
+  const cli = process.env.DINGHY_TEST_CLI ?? path.resolve(import.meta.dirname, '..', '..', 'dist', 'cli.js')
+  if (!fs.existsSync(cli)) throw new Error(`${cli} is not there: run npm run build first`)
+  return [process.execPath, cli, 'proxy']
+}
+
 /**
- * Starts Envoy with a bootstrap (a JSON value without `admin`, which is added) and waits until it is ready: live, all
- * clusters and listeners initialised. Rejects with its log when it exits, or is not ready within `timeoutMs`.
+ * Starts Envoy, or what is given in its place, with a bootstrap (a JSON value without `admin`, which is added) and
+ * waits until it is ready: live, all clusters and listeners initialised. Rejects with its log when it exits, or is not
+ * ready within `timeoutMs`.
  */
-export async function startEnvoy(bootstrap: Record<string, unknown>, timeoutMs = 20_000): Promise<RunningEnvoy> {
-  const binary = await envoyBinary()
+export async function startEnvoy(
+  bootstrap: Record<string, unknown>,
+  command: () => Promise<string[]> = realEnvoy,
+  timeoutMs = 20_000,
+): Promise<RunningEnvoy> {
+  const [program, ...before] = await command()
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'dinghy-envoy-'))
   const config = path.join(dir, 'envoy.json')
   const addressFile = path.join(dir, 'admin')
   const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } }
   fs.writeFileSync(config, JSON.stringify({ admin, ...bootstrap }))
   const args = ['-c', config, '--admin-address-path', addressFile, '--use-dynamic-base-id', '--concurrency', '1']
-  const child = spawn(binary, [...args, '-l', 'info', '--file-flush-interval-msec', '100'], {
+  const child = spawn(program!, [...before, ...args, '-l', 'info', '--file-flush-interval-msec', '100'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let log = ''
@@ -98,7 +115,7 @@ export async function startEnvoy(bootstrap: Record<string, unknown>, timeoutMs =
   for (;;) {
     if (child.exitCode !== null || Date.now() > deadline) {
       await stop()
-      throw new Error(`Envoy is not ready:\n${log.slice(-4_000)}`)
+      throw new Error(`${program} is not ready:\n${log.slice(-4_000)}`)
     }
     const address = fs.existsSync(addressFile) ? fs.readFileSync(addressFile, 'utf8').trim() : ''
     if (address) {

@@ -7,6 +7,7 @@ import { PodTemplateSpec } from './pod.ts'
 export const DeploymentSpec = open(
   { replicas: int32.min(0).default(1), selector: LabelSelector, template: PodTemplateSpec, minReadySeconds: int32 },
   ['replicas', 'selector', 'template'],
+  'strategy revisionHistoryLimit paused progressDeadlineSeconds',
 )
 export type DeploymentSpec = z.infer<typeof DeploymentSpec>
 

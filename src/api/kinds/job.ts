@@ -15,6 +15,7 @@ export const JobSpec = open(
     suspend: bool,
   },
   ['template'],
+  'activeDeadlineSeconds podFailurePolicy successPolicy backoffLimitPerIndex maxFailedIndexes manualSelector ttlSecondsAfterFinished podReplacementPolicy managedBy',
 )
 export type JobSpec = z.infer<typeof JobSpec>
 

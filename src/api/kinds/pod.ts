@@ -11,6 +11,7 @@ export const ContainerPort = open(
     protocol: oneOf('TCP', 'UDP', 'SCTP').default('TCP'),
   },
   ['containerPort', 'protocol'],
+  '',
 )
 export type ContainerPort = z.infer<typeof ContainerPort>
 
@@ -63,6 +64,7 @@ export const Container = open(
     restartPolicy: text,
   },
   ['name'],
+  'envFrom imagePullPolicy lifecycle resizePolicy restartPolicyRules securityContext stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts',
 )
 export type Container = z.infer<typeof Container>
 
@@ -85,6 +87,7 @@ export const PodSpec = open(
     volumes: list(open({ name: text }, ['name'])),
   },
   ['containers', 'restartPolicy'],
+  'activeDeadlineSeconds affinity automountServiceAccountToken dnsConfig dnsPolicy enableServiceLinks ephemeralContainers hostAliases hostIPC hostPID hostUsers hostnameOverride os overhead preemptionPolicy priority priorityClassName readinessGates resourceClaims resources runtimeClassName schedulerName schedulingGates securityContext setHostnameAsFQDN shareProcessNamespace tolerations topologySpreadConstraints workloadRef',
 )
 export type PodSpec = z.infer<typeof PodSpec>
 
@@ -99,11 +102,15 @@ export const PodStatus = open({
 export type PodStatus = z.infer<typeof PodStatus>
 
 /** The metadata of a pod template. */
-export const TemplateMeta = open({ name: text, labels: map(text), annotations: map(text) })
+export const TemplateMeta = open(
+  { name: text, labels: map(text), annotations: map(text) },
+  [],
+  'creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName generation managedFields namespace ownerReferences resourceVersion selfLink uid',
+)
 export type TemplateMeta = z.infer<typeof TemplateMeta>
 
 /** The template that a controller makes pods from. */
-export const PodTemplateSpec = open({ metadata: TemplateMeta, spec: PodSpec }, ['spec'])
+export const PodTemplateSpec = open({ metadata: TemplateMeta, spec: PodSpec }, ['spec'], '')
 export type PodTemplateSpec = z.infer<typeof PodTemplateSpec>
 
 /** What a Pod holds besides its metadata. */

@@ -7,6 +7,7 @@ import { PodTemplateSpec } from './pod.ts'
 export const ReplicaSetSpec = open(
   { replicas: int32.min(0).default(1), selector: LabelSelector, template: PodTemplateSpec },
   ['replicas', 'selector', 'template'],
+  'minReadySeconds',
 )
 export type ReplicaSetSpec = z.infer<typeof ReplicaSetSpec>
 

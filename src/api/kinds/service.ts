@@ -14,6 +14,7 @@ export const ServicePort = open(
     nodePort: int32,
   },
   ['port', 'protocol'],
+  '',
 )
 export type ServicePort = z.infer<typeof ServicePort>
 
@@ -38,6 +39,7 @@ export const ServiceSpec = open(
     ipFamilyPolicy: text,
   },
   ['type', 'sessionAffinity'],
+  'loadBalancerSourceRanges healthCheckNodePort sessionAffinityConfig allocateLoadBalancerNodePorts loadBalancerClass topologyKeys',
 )
 export type ServiceSpec = z.infer<typeof ServiceSpec>
 

@@ -15,6 +15,7 @@ export const StatefulSetSpec = open(
     volumeClaimTemplates: list(open({ metadata: TemplateMeta })),
   },
   ['replicas', 'selector', 'template'],
+  'podManagementPolicy updateStrategy revisionHistoryLimit minReadySeconds persistentVolumeClaimRetentionPolicy',
 )
 export type StatefulSetSpec = z.infer<typeof StatefulSetSpec>
 

@@ -67,16 +67,13 @@ export function checkServiceEntry(
 
 function checkPorts(
   scope: Scope,
-  { addresses, ports, resolution, hosts }: ServiceEntry,
+  { addresses, ports, resolution }: ServiceEntry,
   labels: Record<string, string>,
 ): Set<string> {
   const names = new Set<string>()
   const numbers = new Set<number>()
-  const allotted =
-    labels['networking.istio.io/enable-autoallocate-ip'] !== 'false' &&
-    resolution !== undefined &&
-    resolution !== 'NONE' &&
-    !hosts.some((host) => host.startsWith('*'))
+  const opted = labels['networking.istio.io/enable-autoallocate-ip']?.toLowerCase() !== 'false'
+  const allotted = opted && resolution !== undefined && resolution !== 'NONE'
   each(scope.at('ports'), ports, (at, port) => {
     if (names.has(port.name)) at.at('name').error(`a port "${port.name}" is there already`)
     if (numbers.has(port.number)) at.at('number').error(`port ${port.number} is there already`)

@@ -1,19 +1,22 @@
 import type { ProxyConfig } from '../kinds/proxy-config.ts'
 import type { Metrics, ProviderRef, Telemetry, TelemetryTracing } from '../kinds/telemetry.ts'
+import { celFault } from './cel.ts'
 import { checkSelector } from './names.ts'
 import type { Scope } from './scope.ts'
 import { each, eachEntry } from './scope.ts'
 import { checkDuration, checkTargets } from './values.ts'
 
-/** Telemetry (ValidateTelemetry). CEL expressions are compiled where they are used. */
+/** Telemetry (ValidateTelemetry). */
 export function checkTelemetry(scope: Scope, spec: Telemetry): void {
   checkTargets(scope, spec)
   checkSelector(scope.at('selector'), spec.selector)
   each(scope.at('metrics'), spec.metrics, checkMetrics)
   if ((spec.tracing?.length ?? 0) > 1) scope.at('tracing').warnAtKey('only the first entry has an effect')
   each(scope.at('tracing'), spec.tracing, checkTracing)
-  each(scope.at('accessLogging'), spec.accessLogging, (at, { providers }) => {
+  each(scope.at('accessLogging'), spec.accessLogging, (at, { providers, filter }) => {
     checkProviders(at.at('providers'), providers)
+    const fault = filter?.expression === undefined ? undefined : celFault(filter.expression)
+    if (fault !== undefined) at.at('filter', 'expression').error(`no CEL expression: ${fault}`)
   })
 }
 

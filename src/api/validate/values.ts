@@ -22,6 +22,11 @@ export function checkPercent(scope: Scope, value: number | undefined): void {
     scope.error(`a percentage is a number from 0 to 100, not ${value}`)
 }
 
+/** The status of an answer that is made here. */
+export function checkStatus(scope: Scope, status: number): void {
+  if (status < 200 || status > 600) scope.error(`a status is a number from 200 to 599, not ${status}`)
+}
+
 /** An integer that must not be negative. */
 export function checkNotNegative(scope: Scope, value: number | undefined): void {
   if (value !== undefined && value < 0) scope.error(`must not be negative, is ${value}`)

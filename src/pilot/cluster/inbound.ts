@@ -16,8 +16,8 @@ import { draft, finish, ORIGINAL_DST, serviceMetadata, setUpstreamProtocol, STAT
 import { statName } from './outbound.ts'
 import { inboundBind } from './special.ts'
 
-// Connections to the own app are never cleaned up: the longest duration that Envoy takes.
-const NEVER = { seconds: 315_576_000_000n, nanos: 0 }
+// Never: the longest time that Go counts in nanoseconds, in whole seconds (maxSecondsValue in cluster_builder.go).
+const NEVER = { seconds: 9_223_372_035n, nanos: 0 }
 
 /** The clusters of the ports of a proxy's own workload (networking/core/cluster.go buildInboundClusters). */
 export function inboundClusters(push: PushContext, proxy: Proxy): Cluster[] {

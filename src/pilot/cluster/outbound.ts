@@ -92,8 +92,7 @@ function build(
     target.cluster.commonLbConfig = {}
     if (!addEndpoints(push, proxy, service, port, rule, subsetName, target)) return undefined
   }
-  const { sidecar } = { sidecar: proxy.type === 'sidecar' }
-  setUpstreamProtocol(target, port.protocol, { preserveCase, sidecar })
+  setUpstreamProtocol(target, port.protocol, { preserveCase, sidecar: proxy.type === 'sidecar' })
   target.istio.services = [serviceMetadata(service)]
   applyStatName(push, service, port, subsetName, target)
   applyTrafficPolicy(target, clusterPolicy(rule, port.port, subsetName), {

@@ -115,7 +115,7 @@ function lbEndpoint(
   const revision = canonicalRevision(endpoint.labels)
   const workload = [
     endpoint.workloadName,
-    service.meshExternal ? service.namespace : endpoint.namespace,
+    endpoint.namespace,
     canonical,
     revision === 'latest' ? '' : revision,
     clusterId,

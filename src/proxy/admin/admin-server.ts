@@ -2,7 +2,7 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Address } from '../listener/connection.ts'
 import type { AdminHandler, AdminResponse } from './handler.ts'
-import { handlers, helpText } from './handlers.ts'
+import { ready } from './ready.ts'
 import type { AdminView } from './view.ts'
 
 /** The admin interface of one proxy (source/server/admin/admin.cc). */
@@ -45,8 +45,13 @@ export class AdminServer {
     const target = request.url ?? '/'
     const mark = target.indexOf('?')
     const path = mark < 0 ? target : target.slice(0, mark)
-    const handler: AdminHandler | undefined = handlers.find((h) => h.path === path)
-    if (!handler) return { status: 404, body: `invalid path. ${helpText()}` }
+    let handler: AdminHandler | undefined = ready
+    if (path !== ready.path) {
+      // Loaded when first asked for: a proxy that serves should not have waited for it.
+      const { handlers, helpText } = await import('./handlers.ts')
+      handler = handlers.find((h) => h.path === path)
+      if (!handler) return { status: 404, body: `invalid path. ${helpText()}` }
+    }
     const method = request.method ?? 'GET'
     if (handler.mutates && method !== 'POST') {
       return { status: 405, body: `Method ${method} not allowed, POST required.` }

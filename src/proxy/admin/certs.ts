@@ -38,8 +38,3 @@ function alternativeNames(text: string): object[] {
     return kind ? [{ [kind]: entry.slice(colon + 1) }] : []
   })
 }
-
-/** The certificates inside a PEM text, one by one. */
-export function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? []
-}

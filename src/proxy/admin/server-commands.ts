@@ -1,15 +1,7 @@
 import { writeJson } from '../../xds/json.ts'
 import { type AdminHandler, type AdminResponse, json, OK, text } from './handler.ts'
+import { ready } from './ready.ts'
 import type { AdminView } from './view.ts'
-
-const ready: AdminHandler = {
-  path: '/ready',
-  help: 'print server state, return 200 if LIVE, otherwise return 503',
-  run(view) {
-    const state = view.state()
-    return { status: state === 'LIVE' ? 200 : 503, body: `${state}\n` }
-  },
-}
 
 const serverInfo: AdminHandler = {
   path: '/server_info',

@@ -141,18 +141,18 @@ export class HeaderMap {
     return latin1(this.buf, at, at + this.index[i * stride + 3]!)
   }
 
-  /** The value as an unsigned decimal number; -1 if it is none, or is beyond what a number holds exactly. */
+  /** The value as an unsigned 64-bit decimal number (rounded beyond 2^53); -1 if it is none. */
   unsignedAt(i: number): number {
     const length = this.index[i * stride + 3]!
-    if (length === 0 || length > 16) return -1
     const at = this.index[i * stride + 1]! + this.index[i * stride + 2]! + 2
+    if (length === 0) return -1
     let n = 0
     for (let k = at; k < at + length; k++) {
       const digit = this.buf[k]! - 48
       if (digit < 0 || digit > 9) return -1
       n = n * 10 + digit
     }
-    return n <= Number.MAX_SAFE_INTEGER ? n : -1
+    return n < 2 ** 64 ? n : -1
   }
 
   /** Whether the value is this text, without making a string of it. */

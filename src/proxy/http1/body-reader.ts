@@ -3,7 +3,7 @@ import { CR, hexDigit, LF, SP, TAB } from './chars.ts'
 /** Whom the reader hands a body to. Any of these may end the reading by calling `BodyReader.abandon`. */
 export interface BodySink {
   onBody(chunk: Buffer, end: boolean): void
-  /** A chunked body is complete; its trailers stand in `bytes` from `pos`, and end with the blank line, unless they were dropped (`bytes` undefined). */
+  /** A chunked body is complete. `trailers`: the lines behind it, up to and with the blank line; undefined when there is only that. */
   onBodyEnd(trailers: Buffer | undefined): void
 }
 
@@ -28,17 +28,17 @@ const TRAILER_LF = 12
 /**
  * Reads the body of one message after another: by length, chunked, or until the connection closes.
  *
- * Chunk extensions, blanks behind a size and junk behind a chunk's data are skipped, as Envoy does; nothing
- * of that is ever passed on, since a body leaves with framing of our own. Line ends must be CRLF.
+ * Chunk extensions, blanks behind a size and junk up to the LF behind a chunk's data are skipped, as Envoy
+ * does; nothing of that is ever passed on, since a body leaves with framing of our own. A size line must end
+ * in CRLF.
  */
 export class BodyReader {
   private state = NONE
   private remaining = 0
-  private keepTrailers = false
+  private digits = 0
   private trailerLimit = 0
   private trailers: Buffer[] = []
   private trailerSize = 0
-  private afterCr = false
 
   startLength(n: number): void {
     this.state = LENGTH
@@ -49,9 +49,8 @@ export class BodyReader {
     this.state = UNTIL_CLOSE
   }
 
-  startChunked(keepTrailers: boolean, trailerLimit: number): void {
+  startChunked(trailerLimit: number): void {
     this.state = SIZE_FIRST
-    this.keepTrailers = keepTrailers
     this.trailerLimit = trailerLimit
     this.trailerSize = 0
     this.trailers.length = 0
@@ -103,9 +102,11 @@ export class BodyReader {
         case SIZE: {
           const digit = hexDigit[c]!
           if (digit !== 0) {
-            this.remaining = (this.state === SIZE_FIRST ? 0 : this.remaining * 16) + digit - 1
-            if (this.remaining > Number.MAX_SAFE_INTEGER) return BODY_ERROR
+            if (this.state === SIZE_FIRST) this.remaining = this.digits = 0
             this.state = SIZE
+            this.remaining = this.remaining * 16 + digit - 1
+            // 64 bits are the most; leading zeros do not count.
+            if (this.remaining > 0 && ++this.digits > 16) return BODY_ERROR
           } else if (this.state === SIZE_FIRST) {
             return BODY_ERROR
           } else if (c === CR) {
@@ -124,35 +125,28 @@ export class BodyReader {
           p++
           break
         case SIZE_LF:
-          if (c === LF) this.state = this.remaining === 0 ? TRAILER_START : DATA
-          else if (c !== CR) this.state = EXTENSION
+          if (c !== LF) return BODY_ERROR
+          this.state = this.remaining === 0 ? TRAILER_START : DATA
           p++
           break
         case DATA: {
           const stop = end - p < this.remaining ? end : p + this.remaining
           this.remaining -= stop - p
-          if (this.remaining === 0) {
-            this.state = DATA_END
-            this.afterCr = false
-          }
+          if (this.remaining === 0) this.state = DATA_END
           const chunk = view(src, p, stop)
           p = stop
           sink.onBody(chunk, false)
           break
         }
         case DATA_END:
-          if (c === LF) {
-            if (!this.afterCr) return BODY_ERROR
-            this.state = SIZE_FIRST
-          }
-          this.afterCr = c === CR
+          if (c === LF) this.state = SIZE_FIRST
           p++
           break
         default: {
           const stop = this.readTrailers(src, p, end)
           if (stop < 0) return stop
           if (this.state === NONE) {
-            sink.onBodyEnd(this.keepTrailers ? Buffer.concat(this.trailers) : undefined)
+            sink.onBodyEnd(this.trailerSize > 2 ? Buffer.concat(this.trailers) : undefined)
             return stop
           }
           return stop
@@ -163,9 +157,16 @@ export class BodyReader {
     return p
   }
 
-  /** Finds the blank line that ends the trailers. */
+  /**
+   * Finds the blank line that ends the trailers. They are kept even when they will be dropped: what is no
+   * header line is an error all the same.
+   */
   private readTrailers(src: Buffer, pos: number, end: number): number {
     let p = pos
+    if (this.trailerSize === 0 && end - p > 1 && src[p] === CR && src[p + 1] === LF) {
+      this.state = NONE
+      return p + 2
+    }
     for (; p < end && this.state !== NONE; p++) {
       const c = src[p]!
       if (this.state === TRAILER_LINE) {
@@ -178,7 +179,7 @@ export class BodyReader {
     }
     this.trailerSize += p - pos
     if (this.trailerSize > this.trailerLimit) return TRAILERS_TOO_LARGE
-    if (this.keepTrailers) this.trailers.push(Buffer.from(src.subarray(pos, p)))
+    this.trailers.push(Buffer.from(src.subarray(pos, p)))
     return p
   }
 }

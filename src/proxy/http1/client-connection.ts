@@ -211,7 +211,6 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
       stream.handler.onInterim(head)
       return true
     }
-    if (status === 101 && !this.wantsUpgrade) return false
     this.headersDone = true
     this.raw = this.wantsUpgrade && (status === 101 || (this.method === 'CONNECT' && status < 300))
     if (parser.closes || this.raw) this.noMore()
@@ -220,17 +219,24 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
       if (this.requestDone && stream === this.active) this.requestComplete()
       return true
     }
-    if (this.method === 'HEAD' || status === 204 || status === 304 || (parser.contentLength === 0 && !parser.chunked)) {
+    if (this.hasNoBody(status)) {
       this.exchangeOver()
       stream.handler.onHeaders(head, true)
       this.afterExchange()
       return true
     }
-    if (parser.chunked) this.body.startChunked(this.settings.enableTrailers, this.settings.maxHeadersKb * 1024)
+    if (parser.chunked) this.body.startChunked(this.settings.maxHeadersKb * 1024)
     else if (parser.contentLength > 0) this.body.startLength(parser.contentLength)
     else this.body.startUntilClose()
     stream.handler.onHeaders(head, false)
     return true
+  }
+
+  private hasNoBody(status: number): boolean {
+    // 101 that nobody asked for: passed on as it is, but what follows it is not understood.
+    if (status === 101) this.noMore()
+    if (this.method === 'HEAD' || status < 200 || status === 204 || status === 304) return true
+    return this.parser.contentLength === 0
   }
 
   onBody(chunk: Buffer, end: boolean): void {
@@ -251,7 +257,7 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
       return
     }
     this.exchangeOver()
-    if (trailers === undefined) stream.handler.onData(none, true)
+    if (trailers === undefined || !this.settings.enableTrailers) stream.handler.onData(none, true)
     else stream.handler.onTrailers(trailers)
     this.afterExchange()
   }
@@ -283,7 +289,7 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
     const stream = this.active
     if (stream === undefined) return
     if (!this.headersDone) {
-      this.failStream('connection termination')
+      this.failStream(this.heads.isEmpty ? 'connection termination' : 'protocol error')
     } else if (this.raw || this.body.untilClose) {
       this.exchangeOver()
       this.body.abandon()

@@ -1,4 +1,4 @@
-import { type HeaderMap, HeaderName } from '../http/headers.ts'
+import { type HeaderMap, HeaderName, type RequestHead } from '../http/headers.ts'
 import { CONNECTION, HTTP2_SETTINGS, PROXY_CONNECTION, TE, UPGRADE } from './names.ts'
 
 const maxTokens = 10
@@ -12,7 +12,7 @@ const guarded = new Set(['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-pro
  * Removes the headers Connection names, and their names from it. False: the request must be refused
  * (Utility::sanitizeConnectionHeader in source/common/http/utility.cc).
  */
-export function sanitizeConnection(head: HeaderMap): boolean {
+export function sanitizeConnection(head: RequestHead): boolean {
   const i = head.find(CONNECTION, 0)
   if (i < 0 || head.valueIs(i, 'keep-alive')) return true
   const value = head.valueAt(i)
@@ -28,6 +28,11 @@ export function sanitizeConnection(head: HeaderMap): boolean {
     }
     if (guarded.has(name) || name.startsWith(':')) return false
     if (name === 'connection' || name === '') continue
+    if (name === 'host') {
+      head.authority = ''
+      head.hasAuthority = false
+      continue
+    }
     if (name === 'te') {
       const te = head.get(TE)
       if (te !== undefined && te.length >= maxTeLength) return false

@@ -7,6 +7,8 @@ import type { Http1Limits } from './settings.ts'
 /** Parses the head that starts at `pos`: the position behind it, INCOMPLETE, or another negative number for an error. */
 export interface HeadParser<Head extends HeaderMap> {
   parse(src: Buffer, pos: number, end: number, head: Head): number
+  /** Whether line ends before a head are skipped. */
+  readonly skipsLineEnds: boolean
   /** Refuses a head by its first byte alone, so that what is no HTTP need not be waited for. False: go on. */
   rejectFirst(byte: number): boolean
   /** Refuses a head for its size. */
@@ -26,7 +28,7 @@ export class HeadReader<Head extends HeaderMap> {
 
   constructor(parser: HeadParser<Head>, limits: Http1Limits) {
     this.parser = parser
-    this.scanner = new HeadScanner(limits.maxHeadersKb * 1024 + 4 * limits.maxHeadersCount + 1024)
+    this.scanner = new HeadScanner(limits.maxHeadersKb * 1024, parser.skipsLineEnds)
   }
 
   /** No part of a head is waiting for the rest. */

@@ -10,10 +10,13 @@ export class HeadScanner {
   /** 0: before the first line; 1: within a line; 2: behind LF; 3: behind LF CR. */
   private state = 0
   private readonly limit: number
+  private readonly skipsLineEnds: boolean
 
-  /** `limit`: raw bytes after which a head is too large whatever is in it. */
-  constructor(limit: number) {
+  /** `limit`: raw bytes after which a head is too large. `skipsLineEnds`: some may stand before the head. */
+  constructor(limit: number, skipsLineEnds: boolean) {
     this.limit = limit
+    this.skipsLineEnds = skipsLineEnds
+    this.state = skipsLineEnds ? 0 : 1
   }
 
   get isEmpty(): boolean {
@@ -25,8 +28,9 @@ export class HeadScanner {
     return this.buf.subarray(0, this.size)
   }
 
-  /** The first byte that is not a line end; undefined if there was none. */
+  /** The byte the head begins with; undefined if there are only line ends that are skipped. */
   get firstByte(): number | undefined {
+    if (!this.skipsLineEnds) return this.buf[0]
     for (let i = 0; i < this.size; i++) {
       const c = this.buf[i]!
       if (c !== CR && c !== LF) return c
@@ -50,7 +54,6 @@ export class HeadScanner {
         if (c !== CR && c !== LF) state = 1
       } else if (c === LF) {
         this.keep(src, pos, p + 1)
-        this.state = 0
         return p + 1
       } else {
         state = c === CR && state === 2 ? 3 : 1
@@ -63,7 +66,7 @@ export class HeadScanner {
 
   clear(): void {
     this.size = 0
-    this.state = 0
+    this.state = this.skipsLineEnds ? 0 : 1
     if (this.buf.length > 4096) this.buf = Buffer.alloc(0)
   }
 

@@ -3,7 +3,7 @@ import type { RequestHead } from '../http/headers.ts'
 import { CR, LF, SP, TAB, targetChar } from './chars.ts'
 import { closesConnection, isUpgrade, removeH2cUpgrade, sanitizeConnection } from './connection-header.ts'
 import { type HeadParser, REFUSED } from './head-reader.ts'
-import { joinRepeated } from './joined.ts'
+import { joinRepeated, requestSingles } from './joined.ts'
 import { BAD_SYNTAX, BAD_VALUE, INCOMPLETE, readLines, TOO_MANY } from './lines.ts'
 import { knownMethod, maxMethodLength, startsMethod } from './methods.ts'
 import { CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE } from './names.ts'
@@ -42,6 +42,7 @@ export const refusals = {
  * head stands in the fields below until the next one.
  */
 export class RequestParser implements HeadParser<RequestHead> {
+  readonly skipsLineEnds = true
   /** Set when `parse` answered REFUSED. */
   refusal: Refusal = refusals.codecError
   /** Value of content-length; -1 without. */
@@ -79,9 +80,7 @@ export class RequestParser implements HeadParser<RequestHead> {
       return this.refuse(p === TOO_MANY ? refusals.tooManyHeaders : refusals.codecError)
     }
     head.wireSize = p - start
-    if (p - start > this.maxSize && head.path.length + head.namesAndValues() > this.maxSize) {
-      return this.refuse(refusals.headersTooLarge)
-    }
+    if (p - start > this.maxSize) return this.refuse(refusals.headersTooLarge)
     const refused = this.examine(head)
     return refused === undefined ? p : this.refuse(refused)
   }
@@ -104,7 +103,7 @@ export class RequestParser implements HeadParser<RequestHead> {
     let p = this.readMethod(src, pos, end)
     if (p < 0) return p
     head.method = this.method
-    while (p < end && (src[p] === SP || src[p] === TAB)) p++
+    while (p < end && isBlank(src[p]!)) p++
     const at = p
     const last = this.lastPath
     let k = 0
@@ -129,7 +128,7 @@ export class RequestParser implements HeadParser<RequestHead> {
     let p = pos
     while (p < end && src[p]! > SP && p - pos <= maxMethodLength) p++
     if (p === end) return INCOMPLETE
-    const known = src[p] === SP || src[p] === TAB ? knownMethod(latin1(src, pos, p)) : undefined
+    const known = isBlank(src[p]!) ? knownMethod(latin1(src, pos, p)) : undefined
     if (known === undefined) return BAD_SYNTAX
     this.method = known
     return p + 1
@@ -144,15 +143,15 @@ export class RequestParser implements HeadParser<RequestHead> {
     let p = pos
     while (p < end && src[p] !== LF) p++
     if (p === end) return INCOMPLETE
-    const text = latin1(src, pos, src[p - 1] === CR ? p - 1 : p)
-    if (!/^(?:[ \t]+HTTP\/\d\.\d)?[ \t]*$/.test(text)) return BAD_SYNTAX
+    const text = latin1(src, pos, p)
+    if (!/^(?:[ \t\r]+HTTP\/\d\.\d)?[ \t\r]*$/.test(text)) return BAD_SYNTAX
     head.version = text.includes('HTTP/1.1') ? 11 : 10
     return p + 1
   }
 
   /** Everything that can be wrong with a head that could be read, in Envoy's order. */
   private examine(head: RequestHead): Refusal | undefined {
-    if (head.repeated) joinRepeated(head)
+    if (head.repeated) joinRepeated(head, requestSingles)
     const { settings, method } = this
     this.upgrade = false
     this.contentLength = -1
@@ -236,6 +235,11 @@ export class RequestParser implements HeadParser<RequestHead> {
     }
     return true
   }
+}
+
+/** What Envoy's parser takes for a blank within the request line. */
+function isBlank(c: number): boolean {
+  return c === SP || c === TAB || c === CR
 }
 
 /** ` HTTP/1.` at `p`. */

@@ -1,9 +1,9 @@
 import { latin1 } from '../http/bytes.ts'
 import type { ResponseHead } from '../http/headers.ts'
-import { CR, LF, SP } from './chars.ts'
+import { CR, LF, SP, valueChar } from './chars.ts'
 import { closesConnection } from './connection-header.ts'
 import { type HeadParser, REFUSED } from './head-reader.ts'
-import { joinRepeated } from './joined.ts'
+import { joinRepeated, responseSingles } from './joined.ts'
 import { INCOMPLETE, readLines } from './lines.ts'
 import { CONTENT_LENGTH, TRANSFER_ENCODING } from './names.ts'
 import type { Http1ClientSettings } from './settings.ts'
@@ -16,6 +16,7 @@ export const NO_LENGTH = -1
  * refusals are one to Envoy: a protocol error (ClientConnectionImpl in source/common/http/http1/codec_impl.cc).
  */
 export class ResponseParser implements HeadParser<ResponseHead> {
+  readonly skipsLineEnds = false
   contentLength = NO_LENGTH
   chunked = false
   /** The upstream will take no further request on this connection. */
@@ -30,16 +31,13 @@ export class ResponseParser implements HeadParser<ResponseHead> {
   }
 
   parse(src: Buffer, pos: number, end: number, head: ResponseHead): number {
-    let p = pos
-    while (p < end && (src[p] === CR || src[p] === LF)) p++
-    const start = p
     head.clear()
-    p = this.statusLine(src, p, end, head)
+    let p = this.statusLine(src, pos, end, head)
     if (p < 0) return p
     p = readLines(src, p, end, head, this.settings.maxHeadersCount)
     if (p < 0) return p === INCOMPLETE ? INCOMPLETE : REFUSED
-    head.wireSize = p - start
-    if (p - start > this.maxSize && head.namesAndValues() > this.maxSize) return REFUSED
+    head.wireSize = p - pos
+    if (p - pos > this.maxSize) return REFUSED
     return this.examine(head) ? p : REFUSED
   }
 
@@ -80,15 +78,19 @@ export class ResponseParser implements HeadParser<ResponseHead> {
     head.status = a * 100 + b * 10 + c
     this.version = 11
     let p = pos + 12
-    while (p < end && src[p] !== LF) p++
-    return p === end ? INCOMPLETE : p + 1
+    for (; p < end; p++) {
+      const r = src[p]!
+      if (valueChar[r] !== 0 || r === CR) continue
+      return r === LF ? p + 1 : REFUSED
+    }
+    return INCOMPLETE
   }
 
   private oddStatusLine(src: Buffer, pos: number, end: number, head: ResponseHead): number {
     let p = pos
     while (p < end && src[p] !== LF) p++
     if (p === end) return INCOMPLETE
-    const match = /^HTTP\/(\d\.\d)[ \t]+([1-9]\d\d)(?:[ \t].*)?\r?$/s.exec(latin1(src, pos, p))
+    const match = /^HTTP\/(\d\.\d)[ \t]+([1-9]\d{2,3})(?:[ \t\r][\t\r -~\x80-\xff]*)?$/.exec(latin1(src, pos, p))
     if (match === null) return REFUSED
     this.version = match[1] === '1.1' ? 11 : 10
     head.status = Number(match[2])
@@ -96,7 +98,7 @@ export class ResponseParser implements HeadParser<ResponseHead> {
   }
 
   private examine(head: ResponseHead): boolean {
-    if (head.repeated) joinRepeated(head)
+    if (head.repeated) joinRepeated(head, responseSingles)
     this.contentLength = NO_LENGTH
     this.chunked = false
     const length = head.find(CONTENT_LENGTH, 0)

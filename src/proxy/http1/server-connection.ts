@@ -186,7 +186,7 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
     this.raw = parser.upgrade
     this.requestDone = false
     if (!this.raw) {
-      if (parser.chunked) this.body.startChunked(this.settings.enableTrailers, this.settings.maxHeadersKb * 1024)
+      if (parser.chunked) this.body.startChunked(this.settings.maxHeadersKb * 1024)
       else if (parser.contentLength > 0) this.body.startLength(parser.contentLength)
       else this.requestDone = true
     }
@@ -199,10 +199,13 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
   }
 
   onBodyEnd(trailerBytes: Buffer | undefined): void {
-    this.requestDone = true
     const trailers = trailerBytes === undefined ? undefined : readTrailers(trailerBytes, this.settings.maxHeadersCount)
-    if (trailers === 'invalid') this.failBody(refusals.codecError)
-    else if (trailers === undefined) this.active?.handler.onData(none, true)
+    if (trailers === 'invalid') {
+      this.failBody(refusals.codecError)
+      return
+    }
+    this.requestDone = true
+    if (trailers === undefined || !this.settings.enableTrailers) this.active?.handler.onData(none, true)
     else this.active?.handler.onTrailers(trailers)
   }
 

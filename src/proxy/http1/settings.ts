@@ -6,7 +6,7 @@ export type HeaderCase = 'lower' | 'proper'
 
 /** What both sides of the codec are told (envoy/http/codec.h Http1Settings). */
 export interface Http1Limits {
-  /** Size of a message head, request target included, in KiB. Default 60. */
+  /** Bytes of a message head as it came, first line and line ends included, in KiB. Default 60, for responses 80. */
   readonly maxHeadersKb: number
   /** Lines of a message head, Host included. Default 100. */
   readonly maxHeadersCount: number
@@ -48,6 +48,7 @@ export type Http1ClientSettings = Http1Limits
 export function http1Settings(runtime: Runtime, changes: Partial<Http1Settings> = {}): Http1Settings {
   return {
     ...http1ClientSettings(),
+    maxHeadersKb: 60,
     runtime,
     acceptHttp10: false,
     defaultHostForHttp10: '',
@@ -63,7 +64,7 @@ export function http1Settings(runtime: Runtime, changes: Partial<Http1Settings> 
 /** Envoy's defaults for the upstream side. */
 export function http1ClientSettings(changes: Partial<Http1ClientSettings> = {}): Http1ClientSettings {
   return {
-    maxHeadersKb: 60,
+    maxHeadersKb: 80,
     maxHeadersCount: 100,
     enableTrailers: false,
     allowChunkedLength: false,

@@ -40,7 +40,7 @@ export function parseAbsolute(target: string, isConnect: boolean): AbsoluteTarge
   const [, scheme, whole, path] = match
   if ((scheme === undefined) !== isConnect) return undefined
   const authority = whole!.slice(whole!.lastIndexOf('@') + 1)
-  const parts = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/.exec(authority)
+  const parts = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?$/.exec(authority)
   if (parts === null) return undefined
   const port = parts[2]
   if (port !== undefined && Number(port) > 65535) return undefined

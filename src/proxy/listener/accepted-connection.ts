@@ -195,17 +195,24 @@ export class AcceptedConnection implements TransportHandler {
       return
     }
     let timer: Timer | undefined
-    const attempt = serverTls(transport, options, {
-      onSecure(secure) {
-        timer?.cancel()
-        tls.stats.onSecure(secure.info.tls)
-        secured(secure)
+    // Envoy goes on without ALPN when there is nothing in common; who has not looked at the ClientHello cannot know.
+    const { transportProtocol, applicationProtocols } = this.incoming
+    const clientAlpn = transportProtocol === 'tls' ? applicationProtocols : undefined
+    const attempt = serverTls(
+      transport,
+      { ...options, clientAlpn },
+      {
+        onSecure(secure) {
+          timer?.cancel()
+          tls.stats.onSecure(secure.info.tls)
+          secured(secure)
+        },
+        onFailed(details) {
+          timer?.cancel()
+          tls.stats.onFailed(details)
+        },
       },
-      onFailed(details) {
-        timer?.cancel()
-        tls.stats.onFailed(details)
-      },
-    })
+    )
     if (chain.transportSocketConnectTimeout > 0) {
       timer = listener.deps.context.runtime.after(chain.transportSocketConnectTimeout, () => {
         listener.stats.transportSocketConnectTimeout.inc()

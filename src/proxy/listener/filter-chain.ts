@@ -5,6 +5,7 @@ import type { ConnectionHandler, ListenerContext, ProxyContext } from '../contex
 import type { SecretProvider } from '../tls/secrets.ts'
 import type { Transport } from './connection.ts'
 import { DownstreamTls } from './downstream-tls.ts'
+import { DrainState } from './drain-state.ts'
 import { buildNetworkFilters, initialFetchTimeout } from './network-filters.ts'
 import { openAny } from './typed-filter.ts'
 
@@ -16,6 +17,10 @@ export interface FilterChainDeps {
   readonly context: ProxyContext
   readonly listener: ListenerContext
   readonly secrets: SecretProvider
+  /** ms. */
+  readonly drainTime: number
+  /** Only the chain's own draining counts, not the proxy's. */
+  readonly modifyOnly: boolean
 }
 
 /**
@@ -32,6 +37,7 @@ export class FilterChain {
   /** ms for the TLS handshake; 0: none. */
   readonly transportSocketConnectTimeout: number
   readonly connections = new Set<Transport>()
+  private readonly drainState: DrainState
   private users = 0
   private missing = 0
   private readonly waiting: (() => void)[] = []
@@ -44,7 +50,10 @@ export class FilterChain {
     const { transportSocketConnectTimeout: timeout } = proto
     this.transportSocketConnectTimeout = timeout ? Number(timeout.seconds) * 1000 + timeout.nanos / 1e6 : 0
     if (proto.useProxyProto) deps.context.notEnforced?.('filter_chain.use_proxy_proto')
-    this.handler = buildNetworkFilters(proto.filters, deps.context, deps.listener)
+    this.drainState = new DrainState(deps.context.runtime, deps.drainTime)
+    const proxyDrains = deps.modifyOnly ? () => false : deps.context.draining
+    const context: ProxyContext = { ...deps.context, draining: () => proxyDrains() || this.drainState.draining() }
+    this.handler = buildNetworkFilters(proto.filters, context, deps.listener)
     try {
       this.tls = this.buildTransportSocket(deps)
     } catch (error) {
@@ -118,7 +127,7 @@ export class FilterChain {
   release(): boolean {
     this.users--
     if (this.users > 0) return false
-    this.handler?.drain()
+    this.drainState.start()
     return true
   }
 

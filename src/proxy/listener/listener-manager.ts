@@ -2,7 +2,7 @@ import type net from 'node:net'
 import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
 import type { Timer } from '../../runtime.ts'
 import type { Counter, Gauge } from '../observe/stats.ts'
-import { BoundSocket } from './bound-socket.ts'
+import { type BindError, BoundSocket } from './bound-socket.ts'
 import type { CaptureEntry } from './capture.ts'
 import { type Address, formatAddress } from './connection.ts'
 import type { FilterChain } from './filter-chain.ts'
@@ -29,7 +29,7 @@ export interface ManagedListener {
 
 /** What a listener manager is built with besides what its listeners need. */
 export interface ListenerManagerOptions {
-  readonly deps: Omit<ListenerDeps, 'byDestination'>
+  readonly deps: Omit<ListenerDeps, 'byDestination' | 'drainTime'>
   /** ms during which connections of removed listeners and chains may finish. Envoy's default is 600 s. */
   readonly drainTime: number
   /** The socket beneath a configured address; undefined: do not bind it. */
@@ -58,10 +58,16 @@ export class ListenerManager {
   private started = false
   private stoppedDirections: 'none' | 'inbound' | 'all' = 'none'
   private readonly waiting = new Set<() => void>()
+  /** Listeners whose sockets are being opened: the name, and what went wrong in the end. */
+  private readonly binding = new Map<string, Promise<string | undefined>>()
 
   constructor(options: ListenerManagerOptions) {
     this.options = options
-    this.deps = { ...options.deps, byDestination: (destination) => this.byDestination(destination) }
+    this.deps = {
+      ...options.deps,
+      drainTime: options.drainTime,
+      byDestination: (destination) => this.byDestination(destination),
+    }
     const { stats } = options.deps.context
     const counter = (name: string) => stats.counter(`listener_manager.${name}`)
     this.stats = {
@@ -164,13 +170,18 @@ export class ListenerManager {
 
   /**
    * Starts to serve: every listener that is warm gets its socket, those that are not follow when they are.
-   * Rejects with a BindError if one cannot be bound.
+   * Rejects with a BindError if a static one cannot be bound.
    */
   async start(): Promise<void> {
     this.started = true
     this.deps.context.stats.gauge('listener_manager.workers_started').set(1)
     const ready = [...this.byName.values()].filter((m) => m.warming?.listener.warm)
-    const results = await Promise.allSettled(ready.map((managed) => this.activate(managed, true)))
+    const results = await Promise.allSettled(
+      ready.map(async (managed) => {
+        const problem = await this.activate(managed)
+        if (problem !== undefined && !managed.dynamic) throw problem
+      }),
+    )
     const failed = results.find((r) => r.status === 'rejected')
     if (failed) throw failed.reason
   }
@@ -190,36 +201,56 @@ export class ListenerManager {
     for (const fn of done) fn()
   }
 
-  /** The warm generation takes over the sockets; connections of the old one stay with it until they have drained. */
-  private async activate(managed: ManagedListener, strict = false): Promise<void> {
+  /**
+   * Resolves when the sockets that are being opened now are open, with the problems of those that could not be:
+   * `[name, why]`. Undefined when none is being opened.
+   */
+  bindings(): Promise<[string, string][]> | undefined {
+    if (this.binding.size === 0) return undefined
+    const all = [...this.binding].map(async ([name, done]) => [name, await done] as const)
+    return Promise.all(all).then((done) =>
+      done.flatMap(([name, problem]): [string, string][] => (problem === undefined ? [] : [[name, problem]])),
+    )
+  }
+
+  /**
+   * The warm generation takes over the sockets; connections of the old one stay with it until they have drained.
+   * Answers what went wrong: the generation is dropped then.
+   */
+  private activate(managed: ManagedListener): Promise<BindError | undefined> {
     const generation = managed.warming!
-    const { listener } = generation
-    try {
-      await this.bind(managed, listener)
-    } catch (error) {
-      if (managed.warming === generation) this.abandonWarming(managed)
-      const details = error instanceof Error ? error.message : String(error)
-      this.stats.failed.inc()
-      managed.error = {
-        proto: listener.proto,
-        details,
-        attempted: this.deps.context.runtime.wallNow(),
-        version: generation.version,
-      }
-      if (strict) throw error
-      this.options.onError(`listener '${managed.name}': ${details}`)
-      this.settle()
-      return
-    }
+    const activation = this.bind(managed, generation.listener).then(
+      () => this.takeOver(managed, generation),
+      (error: BindError) => this.bindFailed(managed, generation, error),
+    )
+    const words = activation.then((error) => error?.message)
+    this.binding.set(managed.name, words)
+    void words.then(() => {
+      if (this.binding.get(managed.name) === words) this.binding.delete(managed.name)
+    })
+    return activation
+  }
+
+  private takeOver(managed: ManagedListener, generation: ListenerVersion): undefined {
     if (managed.warming !== generation) return
     const old = managed.active
     managed.warming = undefined
     managed.active = generation
-    if (listener.inPlace) this.stats.inPlace.inc()
+    if (generation.listener.inPlace) this.stats.inPlace.inc()
     this.stats.created.inc()
     this.index()
     this.retire(old)
     this.settle()
+  }
+
+  private bindFailed(managed: ManagedListener, generation: ListenerVersion, error: BindError): BindError {
+    const { listener, version } = generation
+    if (managed.warming === generation) this.abandonWarming(managed)
+    this.stats.failed.inc()
+    this.refused(managed.name, listener.proto, error.message, version, managed.dynamic)
+    if (managed.dynamic) this.options.onError(`listener '${managed.name}': ${error.message}`)
+    this.settle()
+    return error
   }
 
   private async bind(managed: ManagedListener, listener: Listener): Promise<void> {
@@ -331,13 +362,6 @@ export class ListenerManager {
       if (managed.sockets.size > 0) this.stats.stopped.inc()
       for (const socket of managed.sockets.values()) socket.close()
       managed.sockets.clear()
-    }
-  }
-
-  /** Tells every open connection to finish. */
-  drainAll(): void {
-    for (const { active } of this.byName.values()) {
-      for (const chain of active?.listener.chains ?? []) chain.handler?.drain()
     }
   }
 

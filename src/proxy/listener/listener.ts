@@ -19,6 +19,8 @@ import { ListenerStats, listenerStatPrefix } from './listener-stats.ts'
 export interface ListenerDeps {
   readonly context: ProxyContext
   readonly secrets: SecretProvider
+  /** ms over which replies of a listener that goes tell their clients to go, too. */
+  readonly drainTime: number
   /** The listener that owns a destination; undefined: the one that asks keeps the connection. */
   readonly byDestination: (destination: Address) => Listener | undefined
 }
@@ -28,6 +30,8 @@ const FILTERS_TIMEOUT_MS = 15_000
 /** TrafficDirection. */
 const INBOUND = 1
 const OUTBOUND = 2
+/** Listener.DrainType. */
+const MODIFY_ONLY = 1
 
 /** One generation of a listener's config, compiled (source/common/listener_manager/listener_impl.cc). */
 export class Listener {
@@ -92,7 +96,14 @@ export class Listener {
       throw new Error(`error adding listener '${addresses}': no filter chains specified`)
     }
     const kept = this.inPlace && previous ? previous.chains : []
-    const chainDeps = { context: deps.context, secrets: deps.secrets, listener }
+    const chainDeps = {
+      context: deps.context,
+      secrets: deps.secrets,
+      drainTime: deps.drainTime,
+      // Health checks that fail say nothing to listeners that drain only when they are changed.
+      modifyOnly: proto.drainType === MODIFY_ONLY,
+      listener,
+    }
     const made: FilterChain[] = []
     const build = (chain: ListenerProto['filterChains'][number]): FilterChain => {
       const old = kept.find((k) => k.sameAs(chain))

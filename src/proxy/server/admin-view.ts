@@ -1,21 +1,56 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
-import { splitPem } from '../admin/certs.ts'
-import type { AdminView, ListenerView, RefusedResource, VersionedResource } from '../admin/view.ts'
-import type { ListenerVersion, ManagedListener } from '../listener/listener-manager.ts'
+import type {
+  AdminView,
+  ListenerView,
+  RefusedCluster,
+  RefusedResource,
+  ServerState,
+  VersionedResource,
+} from '../admin/view.ts'
+import type { DrainState } from '../listener/drain-state.ts'
+import type { ListenerManager, ListenerVersion, ManagedListener } from '../listener/listener-manager.ts'
 import { openTypedConfig } from '../listener/typed-filter.ts'
-import { tagProducer } from '../observe/tags.ts'
-import type { ProxyServer } from '../server.ts'
+import type { StatsStore } from '../observe/stats.ts'
+import { type TagProducer, tagProducer } from '../observe/tags.ts'
 import { readDataSource } from '../tls/data-source.ts'
+import type { SecretStore } from '../tls/secrets.ts'
+import type { ClusterControl } from '../upstream/cluster-manager.ts'
+import type { ProxyServerOptions } from './options.ts'
+import type { RouteTable } from './route-table.ts'
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
 const LEVELS = ['trace', 'debug', 'info', 'warning', 'warn', 'error', 'critical', 'off']
 
+/** The parts of a proxy that the admin interface shows. */
+export interface AdminSource {
+  readonly options: ProxyServerOptions
+  readonly stats: StatsStore
+  readonly clusters: ClusterControl
+  readonly listeners: ListenerManager
+  readonly routes: RouteTable
+  readonly secrets: SecretStore
+  readonly drain: DrainState
+  readonly drainTime: number
+  readonly started: number
+  readonly state: ServerState
+  readonly ads:
+    | {
+        readonly cdsVersion: string
+        readonly ldsVersion: string
+        refusedClusters(): readonly RefusedCluster[]
+        publishStats(): void
+      }
+    | undefined
+  reopenLogs(): void
+}
+
 /** What the admin interface sees of a proxy. */
-export function adminView(server: ProxyServer): AdminView {
+export function adminView(server: AdminSource): AdminView {
   const { options, drain } = server
   const { bootstrap, runtime } = options
   let level = 'info'
+  let tags: TagProducer | undefined
   return {
     runtime,
     get stats() {
@@ -28,7 +63,10 @@ export function adminView(server: ProxyServer): AdminView {
     started: server.started,
     commandLineOptions: options.commandLineOptions ?? {},
     bootstrap: { name: '', message: bootstrap, version: '', updated: server.started },
-    tags: tagProducer(bootstrap.statsConfig),
+    get tags() {
+      tags ??= tagProducer(bootstrap.statsConfig)
+      return tags
+    },
     state: () => server.state,
     clusters: () => server.clusters.describe(),
     clusterEntries: () => server.clusters.entries(),
@@ -50,7 +88,6 @@ export function adminView(server: ProxyServer): AdminView {
         return
       }
       if (!drain.start()) return
-      server.listeners.drainAll()
       if (skipExit) return
       runtime.after(server.drainTime, () => server.listeners.stopListening(inboundOnly))
     },
@@ -90,7 +127,7 @@ function refused(error: NonNullable<ManagedListener['error']>): RefusedResource 
 }
 
 /** Route configurations that stand inside connection managers. */
-function inlineRoutes(server: ProxyServer): VersionedResource[] {
+function inlineRoutes(server: AdminSource): VersionedResource[] {
   const found: VersionedResource[] = []
   for (const { active } of server.listeners.all()) {
     for (const chain of active?.listener.chains ?? []) {
@@ -110,7 +147,7 @@ function inlineRoute(message: Message): (Message & { name: string }) | undefined
 }
 
 /** What each TLS filter chain trusts and shows. */
-function certificates(server: ProxyServer): { ca: string[]; chain: string[] }[] {
+function certificates(server: AdminSource): { ca: string[]; chain: string[] }[] {
   const found: { ca: string[]; chain: string[] }[] = []
   for (const { active } of server.listeners.all()) {
     for (const { tls } of active?.listener.chains ?? []) {
@@ -125,4 +162,9 @@ function certificates(server: ProxyServer): { ca: string[]; chain: string[] }[] 
     }
   }
   return found
+}
+
+/** The certificates inside a PEM text, one by one. */
+function splitPem(text: string): string[] {
+  return text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? []
 }

@@ -166,7 +166,15 @@ export class Ads {
       }
     }
     this.listenersCame()
-    return problems === '' ? [] : [`Error adding/updating listener(s) ${problems}`]
+    const refusal = (words: string) => (words === '' ? [] : [`Error adding/updating listener(s) ${words}`])
+    const bindings = listeners.bindings()
+    if (!bindings) return refusal(problems)
+    // Whether a port is free is known a moment later only.
+    const answer = update.hold()
+    void bindings.then((failed) =>
+      answer(refusal(problems + failed.map(([name, why]) => `${name}: ${why}\n`).join(''))),
+    )
+    return []
   }
 
   private needEds(names: readonly string[]): void {

@@ -16,6 +16,8 @@ export interface TcpRoute {
 export interface TcpProxyConfig {
   readonly statPrefix: string
   pickRoute(runtime: Runtime): TcpRoute | undefined
+  /** The balancer gets a hash of the client's address. */
+  readonly hashSourceIp: boolean
   /** ms; 0: none. */
   readonly idleTimeout: number
   readonly maxConnectAttempts: number
@@ -50,12 +52,14 @@ export function compileTcpProxy(config: TcpProxy, context: ProxyContext): TcpPro
   if (errors.length > 0) throw new ConfigError(errors)
 
   for (const [field, name] of NOT_ENFORCED) if (config[field]) context.notEnforced?.(`tcp_proxy.${name}`)
-  if (config.hashPolicy.length > 0) context.notEnforced?.('tcp_proxy.hash_policy')
+  const hashed = config.hashPolicy.some((p) => p.policySpecifier.case === 'sourceIp')
+  if (config.hashPolicy.length > 0 && !hashed) context.notEnforced?.('tcp_proxy.hash_policy.filter_state')
   const total = routes.reduce((sum, r) => sum + r.weight, 0)
   return {
     statPrefix: config.statPrefix,
     pickRoute: (runtime) => pick(routes, total, runtime),
     idleTimeout: config.idleTimeout ? milliseconds(config.idleTimeout) : IDLE_TIMEOUT_MS,
+    hashSourceIp: hashed,
     maxConnectAttempts: config.maxConnectAttempts ?? 1,
     maxDuration: config.maxDownstreamConnectionDuration ? milliseconds(config.maxDownstreamConnectionDuration) : 0,
     logInterval: milliseconds(config.accessLogOptions?.accessLogFlushInterval ?? config.accessLogFlushInterval),

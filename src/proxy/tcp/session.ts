@@ -1,7 +1,8 @@
 import type { Timer } from '../../runtime.ts'
 import type { Transport } from '../listener/connection.ts'
-import type { ResponseFlag, StreamInfo } from '../stream-info.ts'
+import type { AccessLogType, ResponseFlag, StreamInfo } from '../stream-info.ts'
 import type { Cluster, ConnectCallbacks, LoadBalancerContext, Pending } from '../upstream/cluster.ts'
+import { xxHash64 } from '../upstream/hash.ts'
 import type { Host } from '../upstream/host.ts'
 import type { TcpRoute } from './config.ts'
 import type { TcpProxyShared } from './shared.ts'
@@ -29,6 +30,8 @@ export class TcpSession implements ConnectCallbacks {
     this.shared = shared
     this.downstream = downstream
     this.info = connectionStreamInfo(shared.context.runtime, downstream.info)
+    this.info.listenerName = shared.listenerName
+    if (shared.loggers.length > 0) this.info.streamId = shared.context.runtime.uuid()
   }
 
   start(): void {
@@ -76,7 +79,7 @@ export class TcpSession implements ConnectCallbacks {
 
   private balancerContext(route: TcpRoute): LoadBalancerContext {
     return {
-      hash: undefined,
+      hash: this.shared.config.hashSourceIp ? xxHash64(this.downstream.info.remote.ip) : undefined,
       metadataMatch: route.metadataMatch,
       downstream: this.downstream.info,
       headers: undefined,
@@ -104,7 +107,7 @@ export class TcpSession implements ConnectCallbacks {
       onClose: (error) => this.onUpstreamClose(error),
     }
     this.touch()
-    if (this.shared.config.logOnConnected) this.log()
+    if (this.shared.config.logOnConnected) this.log('TcpUpstreamConnected')
     this.downstream.resume()
   }
 
@@ -210,12 +213,13 @@ export class TcpSession implements ConnectCallbacks {
 
   private armLog(): void {
     this.logTimer = this.shared.context.runtime.after(this.shared.config.logInterval, () => {
-      this.log()
+      this.log('TcpPeriodic')
       this.armLog()
     })
   }
 
-  private log(): void {
+  private log(type: AccessLogType): void {
+    this.info.accessLogType = type
     for (const logger of this.shared.loggers) logger.log(this.info)
   }
 
@@ -228,6 +232,6 @@ export class TcpSession implements ConnectCallbacks {
     this.logTimer?.cancel()
     this.info.end = this.shared.context.runtime.now()
     this.shared.sessions.delete(this)
-    this.log()
+    this.log('TcpConnectionEnd')
   }
 }

@@ -39,5 +39,6 @@ export interface TcpProxyShared {
   readonly context: ProxyContext
   readonly loggers: readonly AccessLogger[]
   readonly stats: TcpProxyStats
+  readonly listenerName: string
   readonly sessions: Set<object>
 }

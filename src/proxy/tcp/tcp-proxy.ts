@@ -11,7 +11,7 @@ import { type TcpProxyShared, TcpProxyStats } from './shared.ts'
 export const tcpProxy: TerminalFilterFactory = (
   message: Message,
   context: ProxyContext,
-  _listener: ListenerContext,
+  listener: ListenerContext,
 ): ConnectionHandler => {
   const proto = message as TcpProxy
   const config = compileTcpProxy(proto, context)
@@ -20,6 +20,7 @@ export const tcpProxy: TerminalFilterFactory = (
     context,
     loggers: compileAccessLoggers(proto.accessLog, context),
     stats: new TcpProxyStats(context.stats, config.statPrefix),
+    listenerName: listener.name,
     sessions: new Set(),
   }
   return {

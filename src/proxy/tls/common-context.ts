@@ -108,6 +108,12 @@ export class CommonTls {
     return this.handles().every((h) => h.current !== undefined)
   }
 
+  /** ms after which to go on without the secrets that are missing; 0 = wait for ever. */
+  get fetchTimeout(): number {
+    const missing = this.handles().filter((h) => h.current === undefined)
+    return missing.some((h) => h.fetchTimeout === 0) ? 0 : Math.max(0, ...missing.map((h) => h.fetchTimeout))
+  }
+
   /** Calls `fn` after each arrival or change of a secret. */
   onChange(fn: () => void): void {
     this.listeners.push(fn)

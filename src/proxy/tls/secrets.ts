@@ -5,6 +5,7 @@ import type {
 } from '#gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
 import type { SdsSecretConfig, Secret } from '#gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
 import { ConfigError } from '../context.ts'
+import { durationMs } from '../http/config.ts'
 import { readDataSource } from './data-source.ts'
 
 /** A certificate with its key, ready for `tls.createSecureContext`. */
@@ -20,6 +21,8 @@ export interface TlsCertificateMaterial {
 export interface SecretHandle<T> {
   readonly name: string
   readonly current: T | undefined
+  /** ms to wait for the first version; 0 = for ever. */
+  readonly fetchTimeout: number
   /** Calls `fn` after each change; the secret is there then. */
   onChange(fn: () => void): void
   /** Drops all of this handle's callbacks. */
@@ -43,6 +46,9 @@ export interface SecretEntry {
   readonly dynamic: boolean
 }
 
+/** initial_fetch_timeout when a source states none (source/common/config/utility.cc). */
+const DEFAULT_FETCH_TIMEOUT_MS = 15_000
+
 class Slot {
   readonly name: string
   readonly dynamic: boolean
@@ -62,10 +68,12 @@ class Handle<T> implements SecretHandle<T> {
   private readonly slot: Slot
   private readonly read: (slot: Slot) => T | undefined
   private readonly released: () => void
+  readonly fetchTimeout: number
   private readonly mine: (() => void)[] = []
   private open = true
 
-  constructor(slot: Slot, read: (slot: Slot) => T | undefined, released: () => void) {
+  constructor(slot: Slot, read: (slot: Slot) => T | undefined, released: () => void, fetchTimeout = 0) {
+    this.fetchTimeout = fetchTimeout
     this.slot = slot
     this.read = read
     this.released = released
@@ -139,7 +147,17 @@ export class SecretStore implements SecretProvider {
   set(secret: Secret, version: string): void {
     const slot = this.dynamicSlot(secret.name)
     this.fill(slot, secret, version, `secret ${secret.name}`)
-    for (const fn of [...slot.listeners]) fn()
+    const errors: string[] = []
+    for (const fn of [...slot.listeners]) {
+      try {
+        fn()
+      } catch (error) {
+        // One user that cannot take it must not keep it from the others.
+        if (!(error instanceof ConfigError)) throw error
+        errors.push(...error.errors)
+      }
+    }
+    if (errors.length > 0) throw new ConfigError(errors)
   }
 
   /** Every secret, for admin. */
@@ -166,13 +184,14 @@ export class SecretStore implements SecretProvider {
       const slot = this.dynamicSlot(config.name)
       slot.handles++
       if (slot.handles === 1) this.announce()
-      return new Handle(slot, read, () => {
+      const released = () => {
         slot.handles--
-        if (slot.handles === 0) {
-          this.dynamic.delete(slot.name)
-          this.announce()
-        }
-      })
+        if (slot.handles > 0) return
+        this.dynamic.delete(slot.name)
+        this.announce()
+      }
+      const timeout = durationMs(config.sdsConfig.initialFetchTimeout) ?? DEFAULT_FETCH_TIMEOUT_MS
+      return new Handle(slot, read, released, timeout)
     }
     const slot = this.fixed.get(config.name)
     if (slot === undefined) throw new ConfigError([`${path}: Unknown static secret: ${config.name}`])

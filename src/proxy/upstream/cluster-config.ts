@@ -137,13 +137,17 @@ export function compileCluster(proto: ClusterProto, notEnforced: (path: string) 
     problems.add('lb_policy', 'CLUSTER_PROVIDED is only supported with ORIGINAL_DST')
   if (discovery.type === 'original-dst' && balancer !== undefined)
     problems.add('lb_policy', 'ORIGINAL_DST clusters must use CLUSTER_PROVIDED')
+  proto.circuitBreakers?.thresholds.forEach((t, i) => {
+    if (t.maxConnectionPools !== undefined)
+      problems.add(`circuit_breakers.thresholds[${i}].max_connection_pools`, 'not supported')
+  })
   const keepAlive = proto.upstreamConnectionOptions?.tcpKeepalive
   const settings: ClusterSettings = {
     name: proto.name,
     observabilityName: proto.altStatName === '' ? proto.name : proto.altStatName,
     connectTimeout,
     bufferLimit,
-    http: compileHttpOptions(proto, bufferLimit, problems),
+    http: compileHttpOptions(proto, bufferLimit, problems, notEnforced),
     discovery,
     assignment,
     balancer,
@@ -175,7 +179,6 @@ function compileDiscovery(proto: ClusterProto, problems: Problems): DiscoverySet
   const { clusterDiscoveryType: type } = proto
   switch (type.case === 'clusterType' ? -1 : (type.value ?? 0)) {
     case TYPE.STATIC:
-      if (!proto.loadAssignment) problems.add('load_assignment', 'value is required')
       return { type: 'static' }
     case TYPE.EDS: {
       const eds = proto.edsClusterConfig
@@ -191,7 +194,6 @@ function compileDiscovery(proto: ClusterProto, problems: Problems): DiscoverySet
     }
     case TYPE.STRICT_DNS:
     case TYPE.LOGICAL_DNS: {
-      if (!proto.loadAssignment) problems.add('load_assignment', 'value is required')
       checkResolver(proto, problems)
       const refresh = durationMs(proto.dnsRefreshRate) ?? 5000
       return {

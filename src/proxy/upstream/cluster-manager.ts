@@ -288,6 +288,7 @@ export class ClusterControl implements ClusterManager {
     this.warmingGauge.set(this.warming.size)
     const names = this.edsNames()
     if (names.length === this.edsWanted.length && names.every((n, i) => n === this.edsWanted[i])) return
+    for (const name of this.edsWanted) if (!names.includes(name)) this.assignments.delete(name)
     this.edsWanted = names
     for (const fn of this.edsListeners) fn(names)
   }

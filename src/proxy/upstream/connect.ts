@@ -2,6 +2,7 @@ import type { Runtime } from '../../runtime.ts'
 import type { ClientConnectionHandler } from '../http/codec.ts'
 import { createClientConnection } from '../http1/client.ts'
 import type { Http1ClientSettings } from '../http1/settings.ts'
+import { createHttp2ClientConnection, type Http2ClientSettings } from '../http2/client.ts'
 import type { AddressBook, Transport, TransportHandler } from '../listener/connection.ts'
 import { type ConnectAttempt, connectTransport } from '../net/transport.ts'
 import type { ClusterStats } from './cluster-stats.ts'
@@ -102,6 +103,29 @@ export class Http1Factory implements ConnectionFactory {
   open(handler: ClientConnectionHandler, opened: ConnectionOpened): ConnectAttempt {
     return dial(this.target, this.dialing, {
       onConnected: (transport) => opened.onOpen(createClientConnection(transport, this.http1, handler), transport),
+      onFailed: (remote, details) => opened.onError(remote, details),
+    })
+  }
+}
+
+/** Opens HTTP/2 connections to one host. */
+export class Http2Factory implements ConnectionFactory {
+  readonly protocol = 'HTTP/2'
+  readonly concurrency: number
+  private readonly target: DialTarget
+  private readonly dialing: DialSettings
+  private readonly http2: Http2ClientSettings
+
+  constructor(target: DialTarget, dialing: DialSettings, concurrency: number, http2: Http2ClientSettings) {
+    this.target = target
+    this.dialing = dialing
+    this.concurrency = concurrency
+    this.http2 = http2
+  }
+
+  open(handler: ClientConnectionHandler, opened: ConnectionOpened): ConnectAttempt {
+    return dial(this.target, this.dialing, {
+      onConnected: (transport) => opened.onOpen(createHttp2ClientConnection(transport, this.http2, handler), transport),
       onFailed: (remote, details) => opened.onError(remote, details),
     })
   }

@@ -70,8 +70,8 @@ export class HttpPool {
   drain(): void {
     this.drained = true
     for (const c of [...this.connections]) {
-      if (c.state === ConnectionState.READY) c.close()
-      else if (c.state === ConnectionState.BUSY) c.state = ConnectionState.DRAINING
+      if (c.state === ConnectionState.READY && c.streams === 0) c.close()
+      else if (c.state === ConnectionState.READY || c.state === ConnectionState.BUSY) this.setDraining(c)
     }
     this.checkEmpty()
   }
@@ -202,7 +202,10 @@ export class HttpPool {
     this.connecting--
     this.owner.stats.connectMs.record(this.owner.runtime.now() - c.startedAt)
     this.makeReady(c)
-    if (this.drained && c.state === ConnectionState.READY) c.close()
+    if (this.drained && c.state === ConnectionState.READY) {
+      if (c.streams === 0) c.close()
+      else this.setDraining(c)
+    }
   }
 
   /** A connection is gone, or was never there (`failure`). */
@@ -292,18 +295,30 @@ export class HttpPool {
   /** One timer per pool, for the connection that is free the longest. */
   private armIdleTimer(): void {
     const { idleTimeout } = this.owner.http
-    const oldest = this.readyTail
-    if (idleTimeout === 0 || oldest === undefined) return
+    if (idleTimeout === 0 || this.idleTimer !== undefined) return
+    let since = Number.POSITIVE_INFINITY
+    for (let c = this.readyTail; c !== undefined; c = c.newer) if (c.streams === 0) since = Math.min(since, c.idleSince)
+    if (since === Number.POSITIVE_INFINITY) return
     const { runtime } = this.owner
-    const due = Math.max(1, Math.ceil(oldest.idleSince + idleTimeout - runtime.now()))
-    this.idleTimer = runtime.after(due, () => {
+    this.idleTimer = runtime.after(Math.max(1, Math.ceil(since + idleTimeout - runtime.now())), () => {
       this.idleTimer = undefined
-      for (let c = this.readyTail; c !== undefined && runtime.now() - c.idleSince >= idleTimeout; c = this.readyTail) {
-        this.owner.stats.cxIdleTimeout.inc()
-        c.close()
+      const now = runtime.now()
+      for (let c = this.readyTail; c !== undefined; ) {
+        const next = c.newer
+        if (c.streams === 0 && now - c.idleSince >= idleTimeout) {
+          this.owner.stats.cxIdleTimeout.inc()
+          c.close()
+        }
+        c = next
       }
       this.armIdleTimer()
     })
+  }
+
+  /** A connection that carries several streams at a time has none now. */
+  becameIdle(c: PooledConnection): void {
+    c.idleSince = this.owner.runtime.now()
+    if (this.idleTimer === undefined) this.armIdleTimer()
   }
 
   get isDrained(): boolean {

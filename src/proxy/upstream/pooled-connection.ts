@@ -36,6 +36,7 @@ export interface ConnectionKeeper {
   readonly isDrained: boolean
   connected(c: PooledConnection): void
   makeReady(c: PooledConnection): void
+  becameIdle(c: PooledConnection): void
   setDraining(c: PooledConnection): void
   release(streams: number): void
   closed(c: PooledConnection, remote: boolean, interrupted: boolean, failure: ConnectFailure | undefined): void
@@ -118,9 +119,10 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
     if (this.state === ConnectionState.DRAINING) {
       if (this.streams === 0) this.close()
     } else if (this.state === ConnectionState.BUSY) {
-      if (this.pool.isDrained) this.close()
+      if (this.pool.isDrained && this.streams === 0) this.close()
+      else if (this.pool.isDrained) this.pool.setDraining(this)
       else this.pool.makeReady(this)
-    }
+    } else if (this.state === ConnectionState.READY && this.streams === 0) this.pool.becameIdle(this)
   }
 
   onDrain(): void {

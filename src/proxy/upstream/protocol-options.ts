@@ -2,11 +2,13 @@ import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/clust
 import type {
   HttpProtocolOptions as CommonOptions,
   Http1ProtocolOptions,
+  Http2ProtocolOptions,
   UpstreamHttpProtocolOptions,
 } from '#gen/envoy/config/core/v3/protocol_pb.js'
 import { typeNameOf, unpack } from '../../xds/messages.ts'
 import { durationMs, type Problems } from '../http/config.ts'
 import { type Http1ClientSettings, http1ClientSettings } from '../http1/settings.ts'
+import { HTTP2_CLIENT_DEFAULTS, type Http2ClientSettings } from '../http2/client.ts'
 
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
 /** Under this key Istio's own builds expect the options of TCP protocols; both sides ignore other keys. */
@@ -19,6 +21,9 @@ export type UpstreamProtocol = 'http1' | 'http2' | 'downstream' | 'auto'
 export interface HttpOptions {
   readonly protocol: UpstreamProtocol
   readonly http1: Http1ClientSettings
+  readonly http2: Http2ClientSettings
+  /** Streams per HTTP/2 connection. */
+  readonly maxConcurrentStreams: number
   readonly idleTimeout: number
   readonly maxConnectionDuration: number
   /** 0 = no limit. */
@@ -40,6 +45,18 @@ const COMMON_KNOWN = new Set([
   'maxStreamDuration',
   'maxRequestsPerConnection',
 ])
+const HTTP2_KNOWN = new Set([
+  'maxConcurrentStreams',
+  'initialStreamWindowSize',
+  'initialConnectionWindowSize',
+  'connectionKeepalive',
+  'allowConnect',
+  'allowMetadata',
+  'hpackTableSize',
+  'overrideStreamErrorOnInvalidHttpMessage',
+  'useOghttp2Codec',
+  'maxOutboundFrames',
+])
 const HTTP1_KNOWN = new Set([
   'allowAbsoluteUrl',
   'acceptHttp10',
@@ -52,10 +69,16 @@ const HTTP1_KNOWN = new Set([
 ])
 
 /** Compiles the HTTP options of a cluster: the typed extension, or the old fields of the cluster itself. */
-export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, problems: Problems): HttpOptions {
+export function compileHttpOptions(
+  cluster: ClusterProto,
+  bufferLimit: number,
+  problems: Problems,
+  notEnforced: (path: string) => void,
+): HttpOptions {
   let common: CommonOptions | undefined = cluster.commonHttpProtocolOptions
   let upstream: UpstreamHttpProtocolOptions | undefined = cluster.upstreamHttpProtocolOptions
   let http1: Http1ProtocolOptions | undefined = cluster.httpProtocolOptions
+  let http2: Http2ProtocolOptions | undefined = cluster.http2ProtocolOptions
   let protocol: UpstreamProtocol =
     cluster.protocolSelection === 1 ? 'downstream' : cluster.http2ProtocolOptions ? 'http2' : 'http1'
   for (const [key, any] of Object.entries(cluster.typedExtensionProtocolOptions)) {
@@ -82,17 +105,20 @@ export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, p
           problems.add(`${path}.explicit_http_config.http3_protocol_options`, 'not supported')
         protocol = explicit.case === 'http2ProtocolOptions' ? 'http2' : 'http1'
         http1 = explicit.case === 'httpProtocolOptions' ? explicit.value : undefined
+        http2 = explicit.case === 'http2ProtocolOptions' ? explicit.value : undefined
         break
       }
       case 'useDownstreamProtocolConfig':
         protocol = 'downstream'
         http1 = choice.value.httpProtocolOptions
+        http2 = choice.value.http2ProtocolOptions
         if (choice.value.http3ProtocolOptions)
           problems.add(`${path}.use_downstream_protocol_config.http3_protocol_options`, 'not supported')
         break
       case 'autoConfig':
         protocol = 'auto'
         http1 = choice.value.httpProtocolOptions
+        http2 = choice.value.http2ProtocolOptions
         if (choice.value.http3ProtocolOptions)
           problems.add(`${path}.auto_config.http3_protocol_options`, 'not supported')
         break
@@ -101,6 +127,9 @@ export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, p
     }
   }
   if (common) problems.refuseUnknown(common, COMMON_KNOWN, 'common_http_protocol_options')
+  if (http2) problems.refuseUnknown(http2, HTTP2_KNOWN, 'http2_protocol_options')
+  if (http2?.connectionKeepalive) notEnforced(`cluster http2_protocol_options.connection_keepalive`)
+  if (protocol === 'auto') notEnforced('cluster auto_config: HTTP/2, HTTP/1.1 is spoken')
   if (http1) problems.refuseUnknown(http1, HTTP1_KNOWN, 'http_protocol_options')
   return {
     protocol,
@@ -111,6 +140,11 @@ export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, p
       headerCase: headerCase(http1, problems),
       bufferLimit,
     }),
+    http2: {
+      streamWindow: http2?.initialStreamWindowSize ?? HTTP2_CLIENT_DEFAULTS.streamWindow,
+      connectionWindow: http2?.initialConnectionWindowSize ?? HTTP2_CLIENT_DEFAULTS.connectionWindow,
+    },
+    maxConcurrentStreams: http2?.maxConcurrentStreams ?? 1024,
     idleTimeout: durationMs(common?.idleTimeout) ?? ONE_HOUR,
     maxConnectionDuration: durationMs(common?.maxConnectionDuration) ?? 0,
     maxRequestsPerConnection: common?.maxRequestsPerConnection ?? cluster.maxRequestsPerConnection ?? 0,

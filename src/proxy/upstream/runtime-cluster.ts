@@ -1,7 +1,8 @@
 import { isIP } from 'node:net'
 import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
-import type { Runtime } from '../../runtime.ts'
+import type { Runtime, Timer } from '../../runtime.ts'
 import type { ClientStreamHandler } from '../http/codec.ts'
+import { type HeaderName, headerName } from '../http/headers.ts'
 import type { AddressBook } from '../listener/connection.ts'
 import type { StatsStore } from '../observe/stats.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
@@ -16,7 +17,7 @@ import type {
 } from './cluster.ts'
 import type { ClusterSettings } from './cluster-config.ts'
 import { ClusterStats } from './cluster-stats.ts'
-import { type DialSettings, Http1Factory } from './connect.ts'
+import { type DialSettings, Http1Factory, Http2Factory } from './connect.ts'
 import type { Discovery, DiscoverySink } from './discovery/discovery.ts'
 import { DnsDiscovery } from './discovery/dns.ts'
 import { EdsDiscovery } from './discovery/eds.ts'
@@ -64,8 +65,12 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   private readonly dialing: DialSettings
   private readonly warmed: () => void
   private found = false
+  /** False once the time to wait for secrets is over: connections then fail until they come. */
+  private secretsAwaited = true
+  private secretsTimer: Timer | undefined
   private isWarm = false
   private closed = false
+  private readonly sniHeader: HeaderName | undefined
   private lastAuthority = ''
   private lastSni: string | undefined
 
@@ -84,6 +89,7 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
     this.version = origin.version
     this.addedViaApi = origin.viaApi
     this.warmed = warmed
+    this.sniHeader = settings.http.autoSniHeader === '' ? undefined : headerName(settings.http.autoSniHeader)
     this.stats = new ClusterStats(settings.observabilityName, deps.stats)
     this.sockets = new TransportSockets(config, settings.http.autoSanValidation, deps.secrets, this.stats)
     this.resources = new Resources(config.circuitBreakers, this.stats.prefix, deps.stats)
@@ -98,8 +104,17 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
       stats: this.stats,
     }
     this.pools = new HostPools((host, key) => {
-      const target = { host, socket: key.socket, sni: key.sni, alpn: key.alpn, fallbackAlpn: HTTP1_ALPN }
-      const factory = new Http1Factory(target, this.dialing, settings.http.http1)
+      const target = { host, socket: key.socket, sni: key.sni, alpn: key.alpn }
+      const { http } = settings
+      const factory =
+        key.protocol === 'HTTP/2'
+          ? new Http2Factory(
+              { ...target, fallbackAlpn: HTTP2_ALPN },
+              this.dialing,
+              http.maxConcurrentStreams,
+              http.http2,
+            )
+          : new Http1Factory({ ...target, fallbackAlpn: HTTP1_ALPN }, this.dialing, http.http1)
       return new HttpPool(this, host, this.resources.of(key.priority), factory)
     })
     this.discovery = this.createDiscovery(deps, known)
@@ -146,6 +161,13 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
 
   /** Starts discovery. */
   start(): void {
+    const { fetchTimeout } = this.sockets
+    if (!this.sockets.ready && fetchTimeout > 0) {
+      this.secretsTimer = this.runtime.after(fetchTimeout, () => {
+        this.secretsAwaited = false
+        this.checkWarm()
+      })
+    }
     if (this.discovery === undefined) {
       this.setHosts(this.settings.assignment.hosts, this.settings.assignment.policy)
       this.discovered()
@@ -155,6 +177,7 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   /** Stops discovery and lets connections finish: the cluster was removed or replaced. */
   close(): void {
     this.closed = true
+    this.secretsTimer?.cancel()
     this.discovery?.stop()
     this.outlier?.close()
     this.hosts.close()
@@ -221,16 +244,15 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
     callbacks: PoolCallbacks,
   ): Pending | undefined {
     const { protocol } = this.settings.http
-    if (protocol === 'http2' || (protocol === 'downstream' && downstreamProtocol === 'HTTP/2')) {
-      callbacks.onPoolFailure('local connection failure', 'HTTP/2 to upstreams is not supported', host)
-      return undefined
-    }
+    const speaksHttp2 = protocol === 'http2' || (protocol === 'downstream' && downstreamProtocol === 'HTTP/2')
     const upstream = host as UpstreamHost
     const socket = this.socketFor(upstream)
     const { secure } = socket
     const sni = secure ? (context.upstreamServerName ?? this.autoSni(context)) : undefined
     const alpn = secure ? context.upstreamAlpn : undefined
-    return this.pools.get(upstream, priority, 'HTTP/1.1', socket, sni, alpn).newStream(handler, callbacks)
+    return this.pools
+      .get(upstream, priority, speaksHttp2 ? 'HTTP/2' : 'HTTP/1.1', socket, sni, alpn)
+      .newStream(handler, callbacks)
   }
 
   connect(host: Host, context: LoadBalancerContext, callbacks: ConnectCallbacks): Pending | undefined {
@@ -270,7 +292,10 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   /** auto_sni: the host that the request is for, unless it is an address (router.cc). */
   private autoSni(context: LoadBalancerContext): string | undefined {
     if (!this.settings.http.autoSni) return undefined
-    const authority = context.headers?.authority
+    const { headers } = context
+    // A header that the request lacks leaves the authority (router.cc).
+    const named = this.sniHeader === undefined ? undefined : headers?.get(this.sniHeader)
+    const authority = named || headers?.authority
     if (authority === undefined || authority === '') return undefined
     if (authority !== this.lastAuthority) {
       this.lastAuthority = authority
@@ -286,7 +311,8 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   }
 
   private checkWarm(): void {
-    if (this.isWarm || this.closed || !this.found || !this.sockets.ready) return
+    if (this.isWarm || this.closed || !this.found || (this.secretsAwaited && !this.sockets.ready)) return
+    this.secretsTimer?.cancel()
     this.isWarm = true
     this.warmed()
   }
@@ -306,6 +332,7 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   }
 }
 
-/** What an HTTP/1.1 pool offers when the cluster configures nothing (conn_pool_base.cc wrapTransportSocketOptions). */
+/** What a pool offers when the cluster configures nothing (conn_pool_base.cc wrapTransportSocketOptions). */
 const HTTP1_ALPN: readonly string[] = ['http/1.1']
 const NO_ALPN: readonly string[] = []
+const HTTP2_ALPN: readonly string[] = ['h2']

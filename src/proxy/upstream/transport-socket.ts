@@ -16,6 +16,8 @@ export interface UpstreamSocket {
   readonly secure: boolean
   /** All secrets are there. */
   readonly ready: boolean
+  /** ms after which to go on without the secrets that are missing; 0 = never. */
+  readonly fetchTimeout: number
   onChange(fn: () => void): void
   /** TLS for one connection; undefined on plaintext. `alpn` replaces the configured list, `fallback` an empty one. */
   tlsOptions(
@@ -33,6 +35,7 @@ export interface UpstreamSocket {
 export const rawBuffer: UpstreamSocket = {
   secure: false,
   ready: true,
+  fetchTimeout: 0,
   onChange: () => {},
   tlsOptions: () => undefined,
   chargeHandshake: () => {},
@@ -94,6 +97,10 @@ export class TlsSocket implements UpstreamSocket {
 
   get ready(): boolean {
     return this.common.ready
+  }
+
+  get fetchTimeout(): number {
+    return this.common.fetchTimeout
   }
 
   onChange(fn: () => void): void {
@@ -207,6 +214,12 @@ export class TransportSockets {
 
   get ready(): boolean {
     return this.fallback.ready && this.matches.every((m) => m.socket.ready)
+  }
+
+  /** As of the sockets that are not ready. */
+  get fetchTimeout(): number {
+    const missing = [this.fallback, ...this.matches.map((m) => m.socket)].filter((s) => !s.ready)
+    return missing.some((s) => s.fetchTimeout === 0) ? 0 : Math.max(0, ...missing.map((s) => s.fetchTimeout))
   }
 
   onChange(fn: () => void): void {

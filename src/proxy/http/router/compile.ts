@@ -316,9 +316,7 @@ function entryForward(c: WeightedCluster_ClusterWeight, route: Forward): Forward
     metadataMatch: own === undefined ? route.metadataMatch : { ...route.metadataMatch, ...own },
     hostRewrite:
       rewrite.case === 'hostRewriteLiteral'
-        ? new HostRewrite(
-            make('envoy.config.route.v3.RouteAction', { hostRewriteSpecifier: rewrite } as never) as RouteAction,
-          )
+        ? new HostRewrite({ hostRewriteSpecifier: rewrite }, true)
         : route.hostRewrite,
   }
 }

@@ -81,11 +81,14 @@ export class PathRewrite {
 export class HostRewrite {
   readonly auto: boolean
   readonly literal: string
+  /** Of a weighted cluster entry: changes the authority without leaving a trace of the old one. */
+  readonly ofEntry: boolean
   private readonly header: HeaderReader | undefined
   private readonly pathRegex: RegexRewrite | undefined
 
-  constructor(action: RouteAction) {
+  constructor(action: Pick<RouteAction, 'hostRewriteSpecifier'>, ofEntry = false) {
     const spec = action.hostRewriteSpecifier
+    this.ofEntry = ofEntry
     this.auto = spec.case === 'autoHostRewrite' && spec.value.value
     this.literal = spec.case === 'hostRewriteLiteral' ? spec.value : ''
     this.header = spec.case === 'hostRewriteHeader' ? new HeaderReader(spec.value) : undefined

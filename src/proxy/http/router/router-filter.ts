@@ -128,11 +128,11 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
       this.hash = hashed.hash
       this.setCookie = hashed.setCookie
     }
+    this.attempts = 1
+    info.upstreamAttempts = 1
     const host = cluster.chooseHost(this)
     if (host === undefined) return this.noHost(cluster)
     this.prepare(head, forward, cluster)
-    this.attempts = 1
-    info.upstreamAttempts = 1
     if (end) this.markComplete()
     this.send(cluster, host, end)
     if (forward.mirrors.length > 0 && head.method !== 'CONNECT') this.mirror(head, forward, end)
@@ -180,13 +180,11 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     if (forward.attemptCountInRequest) head.set(H.attemptCount, '1')
     applyMutations(this.route.requestMutations, head, exchange.info)
     const authority = forward.hostRewrite.authority(head, head.path)
-    if (authority !== '') updateAuthority(head, authority, forward.appendForwardedHost, !quiet)
+    if (authority !== '' && forward.hostRewrite.ofEntry) head.authority = authority
+    else if (authority !== '') updateAuthority(head, authority, forward.appendForwardedHost, !quiet)
     if (forward.pathRewrite !== undefined) {
-      const path = forward.pathRewrite.rewrite(head.path)
-      if (path !== head.path) {
-        if (!quiet) head.set(H.originalPath, head.path)
-        head.path = path
-      }
+      if (!quiet) head.set(H.originalPath, head.path)
+      head.path = forward.pathRewrite.rewrite(head.path)
     }
     this.retries = RetryState.create(forward.retryPolicy, head, cluster, forward.priority, this.runtime, this.retry)
     this.keeping = this.retries !== undefined

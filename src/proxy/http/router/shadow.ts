@@ -1,7 +1,7 @@
 import type { ConnectionInfo } from '../../listener/connection.ts'
 import type { Cluster, LoadBalancerContext, Pending, PoolCallbacks } from '../../upstream/cluster.ts'
 import type { Host } from '../../upstream/host.ts'
-import { BodyBuffer } from '../body-buffer.ts'
+import { BodyBuffer, EMPTY } from '../body-buffer.ts'
 import type { ClientStream, ClientStreamHandler } from '../codec.ts'
 import type { Exchange } from '../exchange.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
@@ -27,6 +27,7 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
   private over = false
   private sentAll = false
   private readonly waiting = new BodyBuffer()
+  private bodyless = false
   private waitingEnd = false
   private waitingTrailers: HeaderMap | undefined
   private readonly timer = new WheelTimer(this, 1)
@@ -61,7 +62,7 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
       return undefined
     }
     shadow.host = host
-    shadow.waitingEnd = end
+    shadow.bodyless = end
     if (timeout > 0) timerWheel(exchange.runtime).start(shadow.timer, timeout)
     const pending = cluster.newStream(host, shadow, 'default', exchange.info.protocol ?? 'HTTP/1.1', shadow, shadow)
     if (shadow.stream === undefined && !shadow.over) shadow.pending = pending
@@ -80,10 +81,18 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     }
     this.host = host
     this.stream = stream
+    if (this.bodyless) {
+      this.sentAll = true
+      stream.sendHeaders(this.headers, true)
+      return
+    }
+    stream.sendHeaders(this.headers, false)
     const end = this.waitingEnd && this.waitingTrailers === undefined
     const chunks = this.waiting.take()
-    if (end) this.sentAll = true
-    stream.sendHeaders(this.headers, end && chunks.length === 0)
+    if (end) {
+      this.sentAll = true
+      if (chunks.length === 0) chunks.push(EMPTY)
+    }
     for (let i = 0; i < chunks.length && !this.over; i++) stream.sendData(chunks[i]!, end && i === chunks.length - 1)
     if (this.waitingTrailers !== undefined && !this.over) {
       this.sentAll = true

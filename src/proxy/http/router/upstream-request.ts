@@ -4,13 +4,14 @@ import type { Host } from '../../upstream/host.ts'
 import { BodyBuffer, EMPTY } from '../body-buffer.ts'
 import type { ClientStream, ClientStreamHandler, ResetReason } from '../codec.ts'
 import type { ResponseSource } from '../exchange.ts'
-import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
+import type { HeaderMap, ResponseHead } from '../headers.ts'
 import { type TimerOwner, WheelTimer } from '../timer-wheel.ts'
 import type { RouterFilter } from './router-filter.ts'
 
 const PER_TRY = 1
 const PER_TRY_IDLE = 2
 const MAX_DURATION = 3
+const NO_CHUNKS: readonly Buffer[] = []
 
 /**
  * One attempt to get a response from a host (source/common/router/upstream_request.cc): waits for a connection,
@@ -29,15 +30,17 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   started = false
   private stream: ClientStream | undefined
   private pending: Pending | undefined
-  private readonly waiting = new BodyBuffer()
+  private waiting: BodyBuffer | undefined = undefined
+  private bodyless = false
   private waitingEnd = false
   private waitingTrailers: HeaderMap | undefined
   private pausedDownstream = false
   /** An upgrade sends no body before the upstream agrees. */
   private held: boolean
-  private readonly perTry = new WheelTimer(this, PER_TRY)
-  private readonly perTryIdle = new WheelTimer(this, PER_TRY_IDLE)
-  private readonly duration = new WheelTimer(this, MAX_DURATION)
+  // Most requests need none of these.
+  private perTry: WheelTimer | undefined = undefined
+  private perTryIdle: WheelTimer | undefined = undefined
+  private duration: WheelTimer | undefined = undefined
 
   constructor(router: RouterFilter, cluster: Cluster, host: Host) {
     this.router = router
@@ -49,7 +52,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   /** Asks the pool. `end`: the request has no body. Answers may come before this returns. */
   start(end: boolean): void {
     const { router } = this
-    this.waitingEnd = end
+    this.bodyless = end
     const pending = this.cluster.newStream(
       this.host,
       router,
@@ -82,22 +85,16 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     this.started = true
     if (router.complete) this.armPerTry()
     router.armAttempt(this)
-    const body = this.waiting.length
-    const end = this.waitingEnd && body === 0 && this.waitingTrailers === undefined
-    this.sendHead(stream, head, end)
-    if (end || this.over || this.held) return
+    if (this.bodyless) this.finishedSending()
+    stream.sendHeaders(head, this.bodyless)
+    if (this.bodyless || this.over || this.held) return
     this.flush()
-  }
-
-  private sendHead(stream: ClientStream, head: RequestHead, end: boolean): void {
-    if (end) this.finishedSending()
-    stream.sendHeaders(head, end)
   }
 
   private flush(): void {
     const stream = this.stream!
     const end = this.waitingEnd && this.waitingTrailers === undefined
-    const chunks = this.waiting.take()
+    const chunks = this.waiting?.take() ?? NO_CHUNKS
     if (end) this.finishedSending()
     let room = true
     for (let i = 0; i < chunks.length && !this.over; i++) {
@@ -127,6 +124,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     if (this.over) return
     const { stream } = this
     if (stream === undefined || this.held) {
+      this.waiting ??= new BodyBuffer()
       this.waiting.append(chunk)
       if (end) this.waitingEnd = true
       const limit = this.router.exchange.bufferLimit
@@ -172,7 +170,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   onHeaders(head: ResponseHead, endStream: boolean): void {
     if (this.over) return
     this.awaitingHeaders = false
-    this.perTry.stop()
+    this.perTry?.stop()
     this.touch()
     this.router.onHeaders(this, head, endStream)
   }
@@ -210,18 +208,26 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   armPerTry(): void {
     if (this.stream === undefined || !this.awaitingHeaders) return
     const { timeouts, wheel } = this.router
-    if (timeouts.perTry > 0 && !this.perTry.running) wheel.start(this.perTry, timeouts.perTry)
+    if (timeouts.perTry === 0) return
+    this.perTry ??= new WheelTimer(this, PER_TRY)
+    if (!this.perTry.running) wheel.start(this.perTry, timeouts.perTry)
   }
 
   /** The timeouts that run from the moment the stream is there. Zero is none. */
   armStream(idle: number, duration: number): void {
     const { wheel } = this.router
-    if (idle > 0) wheel.start(this.perTryIdle, idle)
-    if (duration > 0) wheel.start(this.duration, duration)
+    if (idle > 0) {
+      this.perTryIdle = new WheelTimer(this, PER_TRY_IDLE)
+      wheel.start(this.perTryIdle, idle)
+    }
+    if (duration > 0) {
+      this.duration = new WheelTimer(this, MAX_DURATION)
+      wheel.start(this.duration, duration)
+    }
   }
 
   private touch(): void {
-    if (this.perTryIdle.running) this.router.wheel.start(this.perTryIdle, this.router.perTryIdleTimeout)
+    if (this.perTryIdle?.running) this.router.wheel.start(this.perTryIdle, this.router.perTryIdleTimeout)
   }
 
   onTimer(kind: number): void {
@@ -234,10 +240,10 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   /** No longer the router's concern. */
   detach(): void {
     this.over = true
-    this.perTry.stop()
-    this.perTryIdle.stop()
-    this.duration.stop()
-    this.waiting.clear()
+    this.perTry?.stop()
+    this.perTryIdle?.stop()
+    this.duration?.stop()
+    this.waiting?.clear()
     this.resumeDownstream()
   }
 

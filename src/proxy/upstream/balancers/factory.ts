@@ -32,7 +32,7 @@ const MAX_MAGLEV = 5_000_011
 export function compileBalancer(cluster: ClusterProto, problems: Problems): BalancerFactory | undefined {
   const common = cluster.commonLbConfig
   const settings: CommonSettings = {
-    panicThreshold: Math.floor(common?.healthyPanicThreshold?.value ?? 50),
+    panicThreshold: Math.round(common?.healthyPanicThreshold?.value ?? 50),
     failTrafficOnPanic:
       common?.localityConfigSpecifier.case === 'zoneAwareLbConfig' &&
       common.localityConfigSpecifier.value.failTrafficOnPanic,

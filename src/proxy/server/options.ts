@@ -1,0 +1,35 @@
+import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
+import type { Runtime } from '../../runtime.ts'
+import type { AdsTransport } from '../../xds/stream.ts'
+import type { ListenerContext, LogFiles } from '../context.ts'
+import type { CaptureTable } from '../listener/capture.ts'
+import type { Address, AddressBook } from '../listener/connection.ts'
+import type { StreamInfo } from '../stream-info.ts'
+
+/** What a proxy is made of. */
+export interface ProxyServerOptions {
+  readonly bootstrap: Bootstrap
+  readonly runtime: Runtime
+  /** Instead of the control plane that the bootstrap names. */
+  readonly adsTransport?: AdsTransport
+  /** Sockets that stand for destinations; with them, listeners bind nothing unless `bindAddress` says so. */
+  readonly captureTable?: CaptureTable
+  /** Opens a capture socket on demand, for the admin interface. */
+  readonly capture?: (destination: Address) => Promise<Address>
+  readonly book?: AddressBook
+  readonly logs?: LogFiles
+  /** The socket beneath a listener's configured address; undefined: it is not bound. Default: the address itself. */
+  readonly bindAddress?: (configured: Address) => Address | undefined
+  /** Where the admin interface listens, instead of where the bootstrap says. */
+  readonly adminAddress?: Address
+  /** ms that connections of removed listeners may take to finish. Default 600,000, as Envoy's --drain-time-s. */
+  readonly drainTime?: number
+  /** What `/server_info` shows as command line. */
+  readonly commandLineOptions?: Readonly<Record<string, unknown>>
+  readonly version?: string
+  /** Lines for the operator: what is not enforced, what failed later. Default: stderr. */
+  readonly warn?: (line: string) => void
+  readonly onStreamComplete?: (info: StreamInfo, listener: ListenerContext) => void
+  /** Somebody asked the proxy to exit (`/quitquitquit`); stopping is the owner's. */
+  readonly onQuit?: () => void
+}
