@@ -64,6 +64,7 @@ describe('an access-log file', () => {
     log.write('one\n')
     await logs.flush()
     fs.renameSync(file, `${file}.1`)
+    runtime.advance(1000)
     log.write('two\n')
     await logs.flush()
     expect(fs.readFileSync(file, 'utf8')).toBe('two\n')

@@ -1,4 +1,7 @@
+import fs from 'node:fs'
 import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Listener } from '#gen/envoy/config/listener/v3/listener_pb.js'
 import { CaptureTable } from '../src/proxy/listener/capture.ts'
@@ -168,20 +171,34 @@ test('the PROXY protocol restores both addresses and leaves the rest of the byte
   expect(running.counter('downstream_cx_proxy_proto_error')).toBe(1)
 })
 
-test('a connection that no filter chain wants is reset', async () => {
+test('a connection that no filter chain wants is closed, and logged by the listener', async () => {
+  const log = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'dinghy-')), 'log')
   const running = await proxy(
     [
       {
         name: 'l',
         address: socketAddress(0),
         filter_chains: [{ ...tcpChain('x'), filter_chain_match: { destination_port: 1 } }],
+        access_log: [
+          {
+            name: 'f',
+            typed_config: {
+              '@type': 'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog',
+              path: log,
+              log_format: {
+                text_format_source: { inline_string: '%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %RESPONSE_CODE%\n' },
+              },
+            },
+          },
+        ],
       },
     ],
     [],
   )
   const client = connect(running.port('l'))
   await client.ended
-  expect(client.error).toBe('ECONNRESET')
+  await eventually(() => fs.readFileSync(log, 'utf8') !== '')
+  expect(fs.readFileSync(log, 'utf8')).toBe('NR filter_chain_not_found 0\n')
   expect(running.counter('listener.127.0.0.1_0.no_filter_chain_match')).toBe(1)
   expect(running.counter('listener.127.0.0.1_0.downstream_cx_total')).toBe(0)
 })

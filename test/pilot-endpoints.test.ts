@@ -53,14 +53,18 @@ describe('endpoints', () => {
   })
 
   it('under PeerAuthentication DISABLE are plain', () => {
-    const disable = '---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: d}\nspec: {mtls: {mode: DISABLE}}\n'
-    const made = pilotOf(serviceYaml('a', 'http:80') + podYaml('client', 'app: client') + podYaml('a1', 'app: a') + disable).proxy('client')
+    const disable =
+      '---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: d}\nspec: {mtls: {mode: DISABLE}}\n'
+    const made = pilotOf(
+      serviceYaml('a', 'http:80') + podYaml('client', 'app: client') + podYaml('a1', 'app: a') + disable,
+    ).proxy('client')
     expect(JSON.stringify(made.endpoints(NAME))).not.toContain('tlsMode')
   })
 })
 
 describe('localities', () => {
-  const placed = (name: string, onNode: string, ip: string) => `${podYaml(name, 'app: a', `nodeName: ${onNode}`)}status: {podIP: ${ip}}\n`
+  const placed = (name: string, onNode: string, ip: string) =>
+    `${podYaml(name, 'app: a', `nodeName: ${onNode}`)}status: {podIP: ${ip}}\n`
   const base =
     node('n1', 'eu', 'eu-1') +
     node('n2', 'eu', 'eu-2') +
@@ -82,7 +86,11 @@ describe('localities', () => {
   })
 
   it('with outlier detection fail over by distance', () => {
-    const made = groups(pilotOf(base + rule(outlier)).proxy('client').endpoints(NAME))
+    const made = groups(
+      pilotOf(base + rule(outlier))
+        .proxy('client')
+        .endpoints(NAME),
+    )
     expect(made.map((group: Json) => [group.zone, group.priority])).toEqual([
       ['eu-1', 0],
       ['eu-2', 1],
@@ -92,7 +100,12 @@ describe('localities', () => {
 
   it('distribute as told', () => {
     const made = groups(
-      pilotOf(base + rule(`${outlier}, loadBalancer: {localityLbSetting: {distribute: [{from: "eu/*", to: {"eu/eu-1/*": 80, "us/*": 20}}]}}`))
+      pilotOf(
+        base +
+          rule(
+            `${outlier}, loadBalancer: {localityLbSetting: {distribute: [{from: "eu/*", to: {"eu/eu-1/*": 80, "us/*": 20}}]}}`,
+          ),
+      )
         .proxy('client')
         .endpoints(NAME),
     )
@@ -105,7 +118,10 @@ describe('localities', () => {
 
   it('fail over by labels in the order of failoverPriority', () => {
     const made = groups(
-      pilotOf(base + rule(`${outlier}, loadBalancer: {localityLbSetting: {failoverPriority: [topology.kubernetes.io/region]}}`))
+      pilotOf(
+        base +
+          rule(`${outlier}, loadBalancer: {localityLbSetting: {failoverPriority: [topology.kubernetes.io/region]}}`),
+      )
         .proxy('client')
         .endpoints(NAME),
     )

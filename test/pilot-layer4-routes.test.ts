@@ -22,7 +22,9 @@ const DB2 = 'outbound|3306||db2.default.svc.cluster.local'
 
 describe('TCP routes', () => {
   const chainsFor = (spec: string, pod = 'client') =>
-    pilotOf(base + virtualService('[db]', spec)).proxy(pod).listener('10.96.7.1_3306').filter_chains
+    pilotOf(base + virtualService('[db]', spec))
+      .proxy(pod)
+      .listener('10.96.7.1_3306').filter_chains
 
   it('send to the destination', () => {
     const [chain] = chainsFor('tcp: [{route: [{destination: {host: db2}}]}]')
@@ -30,7 +32,9 @@ describe('TCP routes', () => {
   })
 
   it('split by weight', () => {
-    const [chain] = chainsFor('tcp: [{route: [{destination: {host: db}, weight: 80}, {destination: {host: db2}, weight: 20}]}]')
+    const [chain] = chainsFor(
+      'tcp: [{route: [{destination: {host: db}, weight: 80}, {destination: {host: db2}, weight: 20}]}]',
+    )
     expect(proxyOf(chain).weighted_clusters.clusters).toEqual([
       { name: DB, weight: 80 },
       { name: DB2, weight: 20 },

@@ -21,7 +21,10 @@ describe('outbound listeners', () => {
     const listener = made.listener('0.0.0.0_80')
     expect(listener).toMatchObject({ bind_to_port: false, traffic_direction: 'OUTBOUND' })
     const [chain] = listener.filter_chains
-    expect(chain.filter_chain_match).toEqual({ transport_protocol: 'raw_buffer', application_protocols: ['http/1.1', 'h2c'] })
+    expect(chain.filter_chain_match).toEqual({
+      transport_protocol: 'raw_buffer',
+      application_protocols: ['http/1.1', 'h2c'],
+    })
     expect(managerOf(chain)).toMatchObject({
       stat_prefix: 'outbound_0.0.0.0_80;',
       rds: { route_config_name: '80', config_source: { ads: {}, resource_api_version: 'V3' } },
@@ -44,21 +47,32 @@ describe('outbound listeners', () => {
   it('of an unnamed port look at what the client speaks', () => {
     const made = pilotOf(`${serviceYaml('a', ':7000', 'clusterIP: 10.96.7.1')}${pods}`).proxy('client')
     const listener = made.listener('10.96.7.1_7000')
-    expect(listener.listener_filters.map((filter: Json) => filter.name)).toContain('envoy.filters.listener.http_inspector')
-    const chains = [...listener.filter_chains, ...(listener.default_filter_chain ? [listener.default_filter_chain] : [])]
-    expect(chains.some((chain: Json) => managerOf(chain)?.rds.route_config_name === 'a.default.svc.cluster.local:7000')).toBe(true)
+    expect(listener.listener_filters.map((filter: Json) => filter.name)).toContain(
+      'envoy.filters.listener.http_inspector',
+    )
+    const chains = [
+      ...listener.filter_chains,
+      ...(listener.default_filter_chain ? [listener.default_filter_chain] : []),
+    ]
+    expect(
+      chains.some((chain: Json) => managerOf(chain)?.rds.route_config_name === 'a.default.svc.cluster.local:7000'),
+    ).toBe(true)
     expect(JSON.stringify(listener)).toContain('"cluster":"outbound|7000||a.default.svc.cluster.local"')
   })
 
   it('of a headless TCP service are one for each endpoint', () => {
     const pod = `${podYaml('a2', 'app: a')}status: {podIP: 10.244.9.1}\n`
-    const made = pilotOf(`${serviceYaml('a', 'tcp:3306', 'clusterIP: None')}${podYaml('client', 'app: client')}${pod}`).proxy('client')
+    const made = pilotOf(
+      `${serviceYaml('a', 'tcp:3306', 'clusterIP: None')}${podYaml('client', 'app: client')}${pod}`,
+    ).proxy('client')
     expect(made.names.listeners).toContain('10.244.9.1_3306')
   })
 
   it('send unknown TCP traffic where it was going, or nowhere', () => {
     const catchAll = (yaml: string) => {
-      const { filter_chains: chains } = pilotOf(pods + yaml).proxy('client').listener('virtualOutbound')
+      const { filter_chains: chains } = pilotOf(pods + yaml)
+        .proxy('client')
+        .listener('virtualOutbound')
       return chains.at(-1).filters.at(-1).typed_config.cluster
     }
     expect(catchAll('')).toBe('PassthroughCluster')
@@ -73,13 +87,16 @@ describe('outbound listeners', () => {
 })
 
 describe('the HTTP proxy port', () => {
-  const made = () => pilotOf(`${serviceYaml('a', 'http:80 admin:90')}${pods}`).proxy('client', { HTTP_PROXY_PORT: '15002' })
+  const made = () =>
+    pilotOf(`${serviceYaml('a', 'http:80 admin:90')}${pods}`).proxy('client', { HTTP_PROXY_PORT: '15002' })
 
   it('is a listener with a route for each name with its ports', () => {
     expect(made().names.routes).toContain('http_proxy')
     const route = made().route('http_proxy')
     expect(route.ignore_port_in_host_matching ?? false).toBe(false)
-    expect(routesOf(route, 'a.default.svc.cluster.local:90')[0].route.cluster).toBe('outbound|90||a.default.svc.cluster.local')
+    expect(routesOf(route, 'a.default.svc.cluster.local:90')[0].route.cluster).toBe(
+      'outbound|90||a.default.svc.cluster.local',
+    )
     expect(routesOf(route, 'a:80')[0].route.cluster).toBe('outbound|80||a.default.svc.cluster.local')
     expect(routesOf(route, 'a')[0].route.cluster).toBe('outbound|80||a.default.svc.cluster.local')
   })
@@ -87,13 +104,21 @@ describe('the HTTP proxy port', () => {
 
 describe('the domains of a service', () => {
   const domains = (pod: string) => {
-    const yaml = serviceYaml('a', 'http:80', 'clusterIP: 10.96.7.1') + pods + podYaml('client', 'app: client', '', 'prod')
+    const yaml =
+      serviceYaml('a', 'http:80', 'clusterIP: 10.96.7.1') + pods + podYaml('client', 'app: client', '', 'prod')
     return pilotOf(yaml).proxy(pod).route('80').virtual_hosts[0].domains
   }
 
   it('are its names as seen from the client, and its address', () => {
     expect(domains('client').sort()).toEqual(
-      ['a', 'a.default', 'a.default.svc', 'a.default.svc.cluster.local', 'a.default.svc.cluster.local.', '10.96.7.1'].sort(),
+      [
+        'a',
+        'a.default',
+        'a.default.svc',
+        'a.default.svc.cluster.local',
+        'a.default.svc.cluster.local.',
+        '10.96.7.1',
+      ].sort(),
     )
     expect(domains('prod/client')).not.toContain('a')
     expect(domains('prod/client')).toContain('a.default')
@@ -101,10 +126,18 @@ describe('the domains of a service', () => {
 })
 
 describe('hosts that nobody knows', () => {
-  const last = (yaml: string) => pilotOf(`${serviceYaml('a', 'http:80')}${pods}${yaml}`).proxy('client').route('80').virtual_hosts.at(-1)
+  const last = (yaml: string) =>
+    pilotOf(`${serviceYaml('a', 'http:80')}${pods}${yaml}`)
+      .proxy('client')
+      .route('80')
+      .virtual_hosts.at(-1)
 
   it('are passed through', () => {
-    expect(last('')).toMatchObject({ name: 'allow_any', domains: ['*'], routes: [{ route: { cluster: 'PassthroughCluster' } }] })
+    expect(last('')).toMatchObject({
+      name: 'allow_any',
+      domains: ['*'],
+      routes: [{ route: { cluster: 'PassthroughCluster' } }],
+    })
   })
 
   it('are refused under REGISTRY_ONLY', () => {
@@ -120,7 +153,9 @@ describe('inbound listeners', () => {
   const service = serviceYaml('a', 'http:80>8080 tcp:90>9090')
 
   it('have chains for each target port, with and without mutual TLS', () => {
-    const listener = pilotOf(service + pods).proxy('a1').listener('virtualInbound')
+    const listener = pilotOf(service + pods)
+      .proxy('a1')
+      .listener('virtualInbound')
     const of8080 = listener.filter_chains.filter((chain: Json) => chain.filter_chain_match?.destination_port === 8080)
     expect(of8080.map((chain: Json) => [chain.name, chain.filter_chain_match.transport_protocol])).toEqual([
       ['0.0.0.0_8080', 'tls'],
@@ -134,7 +169,13 @@ describe('inbound listeners', () => {
       route_config: {
         name: 'inbound|8080||',
         validate_clusters: false,
-        virtual_hosts: [{ name: 'inbound|http|80', domains: ['*'], routes: [{ name: 'default', route: { cluster: 'inbound|8080||', timeout: '0s' } }] }],
+        virtual_hosts: [
+          {
+            name: 'inbound|http|80',
+            domains: ['*'],
+            routes: [{ name: 'default', route: { cluster: 'inbound|8080||', timeout: '0s' } }],
+          },
+        ],
       },
     })
     const of9090 = listener.filter_chains.filter((chain: Json) => chain.filter_chain_match?.destination_port === 9090)
@@ -142,7 +183,11 @@ describe('inbound listeners', () => {
   })
 
   it('connect to the app from an address that tells them apart', () => {
-    expect(pilotOf(service + pods).proxy('a1').cluster('inbound|8080||')).toMatchObject({
+    expect(
+      pilotOf(service + pods)
+        .proxy('a1')
+        .cluster('inbound|8080||'),
+    ).toMatchObject({
       type: 'ORIGINAL_DST',
       lb_policy: 'CLUSTER_PROVIDED',
       upstream_bind_config: { source_address: { address: '127.0.0.6' } },
@@ -165,9 +210,11 @@ spec:
   })
 })
 
-describe('istiod\'s switches', () => {
+describe("istiod's switches", () => {
   const chain = (env: Record<string, string>) =>
-    pilotOf(`${serviceYaml('a', 'http:80')}${pods}`, { env }).proxy('client').listener('0.0.0.0_80').filter_chains[0]
+    pilotOf(`${serviceYaml('a', 'http:80')}${pods}`, { env })
+      .proxy('client')
+      .listener('0.0.0.0_80').filter_chains[0]
 
   it('metadata exchange and ALPN filter are there by default', () => {
     const on = { PILOT_ENABLE_METADATA_EXCHANGE: 'true', PILOT_ENABLE_ALPN_FILTER: 'true' }
@@ -204,10 +251,12 @@ describe('access logs', () => {
     expect(logs('enableTracing: false')).toEqual({ http: undefined, listener: undefined })
   })
 
-  it('are lines in Istio\'s format, and of listeners those without a route', () => {
+  it("are lines in Istio's format, and of listeners those without a route", () => {
     const { http, listener } = logs('accessLogFile: /dev/stdout')
     expect(http[0]).toMatchObject({ name: 'envoy.access_loggers.file', typed_config: { path: '/dev/stdout' } })
-    expect(http[0].typed_config.log_format.text_format_source.inline_string).toMatch(/^\[%START_TIME%\] "%REQ\(:METHOD\)%/)
+    expect(http[0].typed_config.log_format.text_format_source.inline_string).toMatch(
+      /^\[%START_TIME%\] "%REQ\(:METHOD\)%/,
+    )
     expect(listener[0].filter).toEqual({ response_flag_filter: { flags: ['NR'] } })
   })
 
@@ -217,9 +266,14 @@ describe('access logs', () => {
   })
 
   it('are JSON when asked, with the fields given', () => {
-    const { http } = logs('accessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: \'{"code": "%RESPONSE_CODE%"}\'')
+    const { http } = logs(
+      'accessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: \'{"code": "%RESPONSE_CODE%"}\'',
+    )
     expect(http[0].typed_config.log_format.json_format).toEqual({ code: '%RESPONSE_CODE%' })
     const { http: full } = logs('accessLogFile: /dev/stdout\naccessLogEncoding: JSON')
-    expect(full[0].typed_config.log_format.json_format).toMatchObject({ response_code: '%RESPONSE_CODE%', authority: '%REQ(:AUTHORITY)%' })
+    expect(full[0].typed_config.log_format.json_format).toMatchObject({
+      response_code: '%RESPONSE_CODE%',
+      authority: '%REQ(:AUTHORITY)%',
+    })
   })
 })

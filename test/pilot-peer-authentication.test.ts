@@ -12,7 +12,9 @@ spec: ${spec}
 
 /** The kinds of connections that the chains of a port take. */
 function taken(yaml: string, port: number | undefined = 8080): string[] {
-  const { filter_chains: chains } = pilotOf(base + yaml).proxy('a1').listener('virtualInbound')
+  const { filter_chains: chains } = pilotOf(base + yaml)
+    .proxy('a1')
+    .listener('virtualInbound')
   return chains
     .filter((chain: Json) => chain.filter_chain_match?.destination_port === port && !chain.name.includes('blackhole'))
     .map((chain: Json) => {
@@ -37,16 +39,22 @@ describe('PeerAuthentication', () => {
   })
 
   it('STRICT asks for a client certificate', () => {
-    const { filter_chains: chains } = pilotOf(base + policy('{mtls: {mode: STRICT}}')).proxy('a1').listener('virtualInbound')
+    const { filter_chains: chains } = pilotOf(base + policy('{mtls: {mode: STRICT}}'))
+      .proxy('a1')
+      .listener('virtualInbound')
     const chain = chains.find((known: Json) => known.filter_chain_match?.destination_port === 8080)
     expect(chain.transport_socket.typed_config).toMatchObject({
       '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
       require_client_certificate: true,
-      common_tls_context: { alpn_protocols: ['h2', 'http/1.1'], tls_certificate_sds_secret_configs: [{ name: 'default' }] },
+      common_tls_context: {
+        alpn_protocols: ['h2', 'http/1.1'],
+        tls_certificate_sds_secret_configs: [{ name: 'default' }],
+      },
     })
   })
 
-  const isStrict = (yaml: string, port = 8080) => taken(yaml, port).length === 1 && taken(yaml, port)[0]?.endsWith('terminated')
+  const isStrict = (yaml: string, port = 8080) =>
+    taken(yaml, port).length === 1 && taken(yaml, port)[0]?.endsWith('terminated')
 
   it('of a workload goes before that of the namespace, and that before the mesh', () => {
     const root = policy('{mtls: {mode: STRICT}}', 'root', 'istio-system')
@@ -64,7 +72,9 @@ describe('PeerAuthentication', () => {
   })
 
   it('of one port', () => {
-    const ports = policy('{selector: {matchLabels: {app: a}}, mtls: {mode: STRICT}, portLevelMtls: {9090: {mode: DISABLE}}}')
+    const ports = policy(
+      '{selector: {matchLabels: {app: a}}, mtls: {mode: STRICT}, portLevelMtls: {9090: {mode: DISABLE}}}',
+    )
     expect(isStrict(ports)).toBe(true)
     expect(taken(ports, 9090).every((kind) => !kind.includes('terminated'))).toBe(true)
   })

@@ -9,7 +9,8 @@ import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } f
 import { AdsServer } from '../src/xds/server.ts'
 import { pilotOf, podYaml, serviceYaml } from './support/pilot.ts'
 
-const base = serviceYaml('a', 'http:80') + serviceYaml('b', 'http:80') + podYaml('client', 'app: client') + podYaml('a1', 'app: a')
+const base =
+  serviceYaml('a', 'http:80') + serviceYaml('b', 'http:80') + podYaml('client', 'app: client') + podYaml('a1', 'app: a')
 
 const route = (weight: number) => `---
 apiVersion: networking.istio.io/v1
@@ -58,10 +59,19 @@ interface Seen {
 }
 
 /** A client of a pilot in this process; `seen` collects what each update brought. */
-async function connect(pilot: Pilot, node: { id: string; metadata?: Record<string, string> }, names: Record<string, readonly string[] | '*'>) {
+async function connect(
+  pilot: Pilot,
+  node: { id: string; metadata?: Record<string, string> },
+  names: Record<string, readonly string[] | '*'>,
+) {
   const runtime = new SystemRuntime()
   const server = new AdsServer({ source: pilot, runtime })
-  const client = new AdsClient({ transport: memoryTransport(server), runtime, node: make('envoy.config.core.v3.Node', node), mode: 'delta' })
+  const client = new AdsClient({
+    transport: memoryTransport(server),
+    runtime,
+    node: make('envoy.config.core.v3.Node', node),
+    mode: 'delta',
+  })
   const seen: Seen[] = []
   const waiters: (() => void)[] = []
   for (const [type, wanted] of Object.entries(names)) {
@@ -100,7 +110,12 @@ const sidecarNode = (pilot: Pilot, name = 'client') => ({
   metadata: { NAMESPACE: 'default' },
 })
 
-const everything = { [CLUSTER_TYPE]: '*', [LISTENER_TYPE]: '*', [ROUTE_TYPE]: ['80'], [SECRET_TYPE]: ['default', 'ROOTCA'] } as const
+const everything = {
+  [CLUSTER_TYPE]: '*',
+  [LISTENER_TYPE]: '*',
+  [ROUTE_TYPE]: ['80'],
+  [SECRET_TYPE]: ['default', 'ROOTCA'],
+} as const
 
 describe('a connected sidecar', () => {
   it('gets its resources, and its certificate', async () => {
@@ -119,7 +134,9 @@ describe('a connected sidecar', () => {
     seen.length = 0
     test.apply(route(20))
     await settled()
-    expect(seen.map(({ type, added, removed }) => ({ type, added, removed }))).toEqual([{ type: ROUTE_TYPE, added: ['80'], removed: [] }])
+    expect(seen.map(({ type, added, removed }) => ({ type, added, removed }))).toEqual([
+      { type: ROUTE_TYPE, added: ['80'], removed: [] },
+    ])
   })
 
   it('is not sent anything for a change that means nothing to it', async () => {
@@ -134,7 +151,7 @@ describe('a connected sidecar', () => {
   it('loses the clusters of a service that is gone', async () => {
     const test = pilotOf(base)
     test.apply(serviceYaml('c', 'http:80'))
-    const { until } = await connect(test.pilot, sidecarNode(test.pilot), { [CLUSTER_TYPE]: '*' })
+    const { until } = await connect(test.pilot, sidecarNode(test.pilot), everything)
     test.apply('')
     const { added, removed } = await until((update) => update.removed.length > 0)
     expect({ added, removed }).toEqual({ added: [], removed: ['outbound|80||c.default.svc.cluster.local'] })
@@ -174,7 +191,9 @@ describe('a node', () => {
     const { pilot } = pilotOf(base)
     const node = { id: 'sidecar~192.0.2.9~vm.default~default.svc.cluster.local', metadata: { NAMESPACE: 'default' } }
     const { seen } = await connect(pilot, node, everything)
-    expect(seen.find((update) => update.type === CLUSTER_TYPE)?.added).toContain('outbound|80||a.default.svc.cluster.local')
+    expect(seen.find((update) => update.type === CLUSTER_TYPE)?.added).toContain(
+      'outbound|80||a.default.svc.cluster.local',
+    )
   })
 
   it('of a strange form is turned away', () => {

@@ -37,7 +37,9 @@ describe('a Sidecar', () => {
   })
 
   it('with a workloadSelector is for those pods, before one without', () => {
-    const yaml = sidecar('{egress: [{hosts: ["./*"]}]}', 'all') + sidecar('{workloadSelector: {labels: {app: client}}, egress: [{hosts: ["prod/*"]}]}', 'some')
+    const yaml =
+      sidecar('{egress: [{hosts: ["./*"]}]}', 'all') +
+      sidecar('{workloadSelector: {labels: {app: client}}, egress: [{hosts: ["prod/*"]}]}', 'some')
     expect(seen(yaml)).toEqual(['c'])
   })
 
@@ -59,12 +61,19 @@ spec: {hosts: [a], http: [{route: [{destination: {host: c.prod.svc.cluster.local
 
   it('says what happens to unknown hosts', () => {
     const yaml = sidecar('{egress: [{hosts: ["./*"]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}')
-    expect(pilotOf(base + yaml).proxy('client').route('80').virtual_hosts.at(-1).name).toBe('block_all')
+    expect(
+      pilotOf(base + yaml)
+        .proxy('client')
+        .route('80')
+        .virtual_hosts.at(-1).name,
+    ).toBe('block_all')
   })
 
   it('makes a listener of its own for an egress port', () => {
     const egress = (port: string) =>
-      sidecar(`{egress: [{port: ${port}, bind: 127.0.0.1, captureMode: NONE, hosts: ["./a.default.svc.cluster.local"]}]}`)
+      sidecar(
+        `{egress: [{port: ${port}, bind: 127.0.0.1, captureMode: NONE, hosts: ["./a.default.svc.cluster.local"]}]}`,
+      )
     const made = pilotOf(base + egress('{number: 80, protocol: HTTP, name: x}')).proxy('client')
     expect(made.names.listeners).toContain('127.0.0.1_80')
     expect(JSON.stringify(made.route('80'))).toContain('outbound|80||a.default.svc.cluster.local')

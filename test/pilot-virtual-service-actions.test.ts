@@ -52,7 +52,9 @@ describe('destinations', () => {
 
   it('take their port from the service, else from the destination, else from the listener', () => {
     expect(routeOf('route: [{destination: {host: ratings}}]').route.cluster).toContain('outbound|9080||ratings')
-    expect(routeOf('route: [{destination: {host: ratings, port: {number: 81}}}]').route.cluster).toContain('outbound|81||ratings')
+    expect(routeOf('route: [{destination: {host: ratings, port: {number: 81}}}]').route.cluster).toContain(
+      'outbound|81||ratings',
+    )
     expect(routeOf('route: [{destination: {host: nowhere}}]').route.cluster).toContain('outbound|9080||nowhere')
   })
 })
@@ -73,7 +75,10 @@ describe('what happens to a request', () => {
   })
 
   it('is retried as asked: conditions and codes apart', () => {
-    expect(routeOf('retries: {attempts: 3, perTryTimeout: 1s, retryOn: "5xx,gateway-error,503"}', anywhere).route.retry_policy).toMatchObject({
+    expect(
+      routeOf('retries: {attempts: 3, perTryTimeout: 1s, retryOn: "5xx,gateway-error,503"}', anywhere).route
+        .retry_policy,
+    ).toMatchObject({
       num_retries: 3,
       per_try_timeout: '1s',
       retry_on: '5xx,gateway-error,retriable-status-codes',
@@ -86,9 +91,9 @@ describe('what happens to a request', () => {
   })
 
   it('retryRemoteLocalities reaches for other localities', () => {
-    expect(routeOf('retries: {attempts: 1, retryRemoteLocalities: true}', anywhere).route.retry_policy.retry_priority.name).toBe(
-      'envoy.retry_priorities.previous_priorities',
-    )
+    expect(
+      routeOf('retries: {attempts: 1, retryRemoteLocalities: true}', anywhere).route.retry_policy.retry_priority.name,
+    ).toBe('envoy.retry_priorities.previous_priorities')
   })
 
   it('rewrite of a prefix, and of the authority', () => {
@@ -122,7 +127,10 @@ describe('what happens to a request', () => {
   })
 
   it('fault: abort and delay, for a part of the requests', () => {
-    const made = routeOf('fault: {abort: {httpStatus: 500, percentage: {value: 12.5}}, delay: {fixedDelay: 2s, percentage: {value: 100}}}', anywhere)
+    const made = routeOf(
+      'fault: {abort: {httpStatus: 500, percentage: {value: 12.5}}, delay: {fixedDelay: 2s, percentage: {value: 100}}}',
+      anywhere,
+    )
     expect(made.typed_per_filter_config['envoy.filters.http.fault']).toMatchObject({
       abort: { http_status: 500, percentage: { numerator: 125000, denominator: 'MILLION' } },
       delay: { fixed_delay: '2s', percentage: { numerator: 1000000, denominator: 'MILLION' } },
@@ -142,7 +150,10 @@ describe('what happens to a request', () => {
   })
 
   it('mirrors, several', () => {
-    const made = routeOf(anywhere, `mirrors: [{destination: {host: reviews, subset: v1}}, {destination: {host: reviews, subset: v2}, percentage: {value: 1}}]`)
+    const made = routeOf(
+      anywhere,
+      `mirrors: [{destination: {host: reviews, subset: v1}}, {destination: {host: reviews, subset: v2}, percentage: {value: 1}}]`,
+    )
     expect(made.route.request_mirror_policies.map((policy: Json) => policy.cluster)).toEqual([V1, V2])
   })
 

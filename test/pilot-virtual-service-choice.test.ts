@@ -16,7 +16,14 @@ interface Given {
   created?: string
 }
 
-function vs({ name, namespace = 'default', hosts = '[reviews.default.svc.cluster.local]', more = '', http, created }: Given) {
+function vs({
+  name,
+  namespace = 'default',
+  hosts = '[reviews.default.svc.cluster.local]',
+  more = '',
+  http,
+  created,
+}: Given) {
   const time = created ? `, creationTimestamp: ${created}` : ''
   return `---
 apiVersion: networking.istio.io/v1
@@ -30,7 +37,12 @@ spec:
 }
 
 const namesFor = (yaml: string, pod: string, domain = 'reviews.default.svc.cluster.local') =>
-  routesOf(pilotOf(base + yaml).proxy(pod).route('9080'), domain).map((route: Json) => route.name)
+  routesOf(
+    pilotOf(base + yaml)
+      .proxy(pod)
+      .route('9080'),
+    domain,
+  ).map((route: Json) => route.name)
 
 describe('of several VirtualServices for a host', () => {
   it('the oldest counts alone', () => {
@@ -78,8 +90,18 @@ describe('the field gateways', () => {
 
 describe('short names', () => {
   it('are of the namespace of the VirtualService, in hosts and destinations', () => {
-    const made = vs({ name: 'p', namespace: 'prod', hosts: '[ratings]', http: '- {name: p, route: [{destination: {host: ratings}}]}' })
-    const [route] = routesOf(pilotOf(base + made).proxy('client').route('9080'), 'ratings.prod.svc.cluster.local')
+    const made = vs({
+      name: 'p',
+      namespace: 'prod',
+      hosts: '[ratings]',
+      http: '- {name: p, route: [{destination: {host: ratings}}]}',
+    })
+    const [route] = routesOf(
+      pilotOf(base + made)
+        .proxy('client')
+        .route('9080'),
+      'ratings.prod.svc.cluster.local',
+    )
     expect(route).toMatchObject({ name: 'p', route: { cluster: 'outbound|9080||ratings.prod.svc.cluster.local' } })
   })
 
@@ -90,7 +112,11 @@ describe('short names', () => {
 
 describe('delegates', () => {
   const root = (more = '') =>
-    vs({ name: 'root', hosts: '[reviews]', http: `- {name: r, match: [{uri: {prefix: /api}}], delegate: {name: part, namespace: prod}${more}}\n  - {name: rest, route: [{destination: {host: reviews}}]}` })
+    vs({
+      name: 'root',
+      hosts: '[reviews]',
+      http: `- {name: r, match: [{uri: {prefix: /api}}], delegate: {name: part, namespace: prod}${more}}\n  - {name: rest, route: [{destination: {host: reviews}}]}`,
+    })
   const part = (http: string) => `---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -101,8 +127,15 @@ ${http.replace(/^/gm, '  ')}
 `
 
   it('are put in the place of the route, with both matches; what lies outside of the root match is left out', () => {
-    const delegate = part('- {name: d, match: [{uri: {prefix: /api/v1}}], route: [{destination: {host: ratings}}]}\n- {name: outside, match: [{uri: {prefix: /api/v1}}, {uri: {prefix: /other}}], route: [{destination: {host: ratings}}]}\n- {name: e, route: [{destination: {host: ratings}}]}')
-    const routes = routesOf(pilotOf(base + root() + delegate).proxy('client').route('9080'), 'reviews')
+    const delegate = part(
+      '- {name: d, match: [{uri: {prefix: /api/v1}}], route: [{destination: {host: ratings}}]}\n- {name: outside, match: [{uri: {prefix: /api/v1}}, {uri: {prefix: /other}}], route: [{destination: {host: ratings}}]}\n- {name: e, route: [{destination: {host: ratings}}]}',
+    )
+    const routes = routesOf(
+      pilotOf(base + root() + delegate)
+        .proxy('client')
+        .route('9080'),
+      'reviews',
+    )
     expect(routes.map((route: Json) => [route.name, route.match.prefix])).toEqual([
       ['r-d', '/api/v1'],
       ['r-e', '/api'],
@@ -112,7 +145,12 @@ ${http.replace(/^/gm, '  ')}
   })
 
   it('that are not there leave the route out', () => {
-    const routes = routesOf(pilotOf(base + root()).proxy('client').route('9080'), 'reviews')
+    const routes = routesOf(
+      pilotOf(base + root())
+        .proxy('client')
+        .route('9080'),
+      'reviews',
+    )
     expect(routes.map((route: Json) => route.name)).toEqual(['rest'])
   })
 })

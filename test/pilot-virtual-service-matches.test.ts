@@ -30,7 +30,10 @@ describe('a match of a VirtualService becomes', () => {
     ['{authority: {prefix: a.}}', { prefix: '/', headers: [{ name: ':authority', string_match: { prefix: 'a.' } }] }],
     ['{scheme: {exact: http}}', { prefix: '/', headers: [{ name: ':scheme', string_match: { exact: 'http' } }] }],
     ['{headers: {x: {exact: a}}}', { prefix: '/', headers: [{ name: 'x', string_match: { exact: 'a' } }] }],
-    ['{headers: {x: {regex: a+}}}', { prefix: '/', headers: [{ name: 'x', string_match: { safe_regex: { regex: 'a+' } } }] }],
+    [
+      '{headers: {x: {regex: a+}}}',
+      { prefix: '/', headers: [{ name: 'x', string_match: { safe_regex: { regex: 'a+' } } }] },
+    ],
     ['{headers: {x: {}}}', { prefix: '/', headers: [{ name: 'x', present_match: true }] }],
     [
       '{withoutHeaders: {x: {exact: a}}}',
@@ -40,14 +43,22 @@ describe('a match of a VirtualService becomes', () => {
       },
     ],
     ['{withoutHeaders: {x: {}}}', { prefix: '/', headers: [{ name: 'x', present_match: true, invert_match: true }] }],
-    ['{queryParams: {q: {exact: a}}}', { prefix: '/', query_parameters: [{ name: 'q', string_match: { exact: 'a' } }] }],
-    ['{queryParams: {q: {regex: a+}}}', { prefix: '/', query_parameters: [{ name: 'q', string_match: { safe_regex: { regex: 'a+' } } }] }],
+    [
+      '{queryParams: {q: {exact: a}}}',
+      { prefix: '/', query_parameters: [{ name: 'q', string_match: { exact: 'a' } }] },
+    ],
+    [
+      '{queryParams: {q: {regex: a+}}}',
+      { prefix: '/', query_parameters: [{ name: 'q', string_match: { safe_regex: { regex: 'a+' } } }] },
+    ],
   ])('%s', (match, expected) => {
     expect(matchOf(match)).toEqual({ case_sensitive: true, ...expected })
   })
 
   it('headers in the order of their names', () => {
-    expect(matchOf('{headers: {b: {exact: "1"}, a: {exact: "2"}}}').headers.map((header: Json) => header.name)).toEqual(['a', 'b'])
+    expect(matchOf('{headers: {b: {exact: "1"}, a: {exact: "2"}}}').headers.map((header: Json) => header.name)).toEqual(
+      ['a', 'b'],
+    )
   })
 
   it.each([
@@ -60,18 +71,31 @@ describe('a match of a VirtualService becomes', () => {
     ['{gateways: [mesh]}', true],
     ['{gateways: [front]}', false],
   ])('%s, decided by pilot: %s', (match, kept) => {
-    const test = pilotOf(base + virtualService(`- name: matched\n  match: [${match}]\n  route: [{destination: {host: reviews}}]\n- name: rest\n  route: [{destination: {host: reviews}}]`))
+    const test = pilotOf(
+      base +
+        virtualService(
+          `- name: matched\n  match: [${match}]\n  route: [{destination: {host: reviews}}]\n- name: rest\n  route: [{destination: {host: reviews}}]`,
+        ),
+    )
     const names = routesOf(test.proxy('client').route('9080'), 'reviews').map((route: Json) => route.name)
     expect(names[0]?.startsWith('matched')).toBe(kept)
   })
 })
 
 describe('routes of a VirtualService', () => {
-  const routes = (http: string) => routesOf(pilotOf(base + virtualService(http)).proxy('client').route('9080'), 'reviews')
+  const routes = (http: string) =>
+    routesOf(
+      pilotOf(base + virtualService(http))
+        .proxy('client')
+        .route('9080'),
+      'reviews',
+    )
   const to = 'route: [{destination: {host: reviews}}]'
 
   it('are one per match, named route.match', () => {
-    const made = routes(`- name: r\n  match: [{name: a, uri: {exact: /a}}, {uri: {exact: /b}}]\n  ${to}\n- name: last\n  ${to}`)
+    const made = routes(
+      `- name: r\n  match: [{name: a, uri: {exact: /a}}, {uri: {exact: /b}}]\n  ${to}\n- name: last\n  ${to}`,
+    )
     expect(made.map((route: Json) => route.name)).toEqual(['r.a', 'r', 'last'])
   })
 

@@ -24,8 +24,14 @@ const hosts = (test: TestPilot) =>
 
 describe('a ServiceEntry', () => {
   it('of resolution DNS without endpoints resolves its own host', () => {
-    const made = hosts(pilotOf(entry('hosts: [api.example.com]\nports: [{number: 443, name: tls, protocol: TLS}]\nresolution: DNS')))
-    expect(made['api.example.com']).toMatchObject({ resolution: 'DNS', external: true, endpoints: ['api.example.com:443'] })
+    const made = hosts(
+      pilotOf(entry('hosts: [api.example.com]\nports: [{number: 443, name: tls, protocol: TLS}]\nresolution: DNS')),
+    )
+    expect(made['api.example.com']).toMatchObject({
+      resolution: 'DNS',
+      external: true,
+      endpoints: ['api.example.com:443'],
+    })
   })
 
   it('of resolution STATIC has the endpoints that it lists, with ports by name', () => {
@@ -67,8 +73,9 @@ endpoints: [{address: 192.0.2.1}]`),
   it('without addresses is given a virtual one, unless its host has a wildcard or it resolves nothing', () => {
     const ports = 'ports: [{number: 80, name: http, protocol: HTTP}]'
     const { registry } = pilotOf(
-      entry(`hosts: [a.example.com, "*.example.com"]\n${ports}\nresolution: STATIC\nendpoints: [{address: 192.0.2.1}]`) +
-        entry(`hosts: [none.example.com]\n${ports}\nresolution: NONE`, 'none'),
+      entry(
+        `hosts: [a.example.com, "*.example.com"]\n${ports}\nresolution: STATIC\nendpoints: [{address: 192.0.2.1}]`,
+      ) + entry(`hosts: [none.example.com]\n${ports}\nresolution: NONE`, 'none'),
     )
     const auto = Object.fromEntries(registry.services.map((service) => [service.hostname, service.autoAddress]))
     expect(auto['a.example.com']).toMatch(/^240\.240\./)
@@ -99,7 +106,9 @@ ${podYaml('q', 'app: other')}`,
     const made = pilotOf(
       serviceYaml('a', 'http:80') +
         podYaml('p', 'app: a') +
-        entry('hosts: [a.default.svc.cluster.local]\nports: [{number: 80, name: http, protocol: HTTP}]\nresolution: STATIC\nendpoints: [{address: 192.0.2.1}]'),
+        entry(
+          'hosts: [a.default.svc.cluster.local]\nports: [{number: 80, name: http, protocol: HTTP}]\nresolution: STATIC\nendpoints: [{address: 192.0.2.1}]',
+        ),
     ).proxy('p')
     const endpoints = made.endpoints('outbound|80||a.default.svc.cluster.local')
     expect(JSON.stringify(endpoints)).toContain('192.0.2.1')

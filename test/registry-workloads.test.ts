@@ -18,7 +18,12 @@ describe('workloads', () => {
     const { registry } = pilotOf(deployment('web', 'replicas: 2'))
     expect(registry.workloads).toHaveLength(2)
     const [first, second] = registry.workloads
-    expect(first).toMatchObject({ namespace: 'default', workloadName: 'web', ownerKind: 'Deployment', health: 'HEALTHY' })
+    expect(first).toMatchObject({
+      namespace: 'default',
+      workloadName: 'web',
+      ownerKind: 'Deployment',
+      health: 'HEALTHY',
+    })
     expect(first?.name).toMatch(/^web-[a-z0-9]+-[a-z0-9]{5}$/)
     expect(first?.ip).toMatch(/^10\.244\./)
     expect(second?.ip).not.toBe(first?.ip)
@@ -113,7 +118,8 @@ describe('injection', () => {
   })
 
   it('is refused by the namespace', () => {
-    const namespace = 'apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {istio-injection: disabled}}\n'
+    const namespace =
+      'apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {istio-injection: disabled}}\n'
     expect(labelOf('', namespace)).toEqual({ injected: false, tlsMode: undefined })
   })
 

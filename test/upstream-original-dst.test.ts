@@ -34,6 +34,12 @@ it('a connection goes where it was meant to go', () => {
   expect(cluster.chooseHost(lbContext())).toBeUndefined()
 })
 
+it('a connection whose destination was not restored has nowhere to go', () => {
+  const local = { ip: '10.0.0.9', port: 15001 }
+  const downstream = { ...meantFor('10.0.0.9', 15001), local, directLocal: local }
+  expect(start(new TestRuntime()).chooseHost(lbContext({ downstream }))).toBeUndefined()
+})
+
 it('the port may be overridden', () => {
   const cluster = start(new TestRuntime(), {
     lbConfig: { case: 'originalDstLbConfig', value: { upstreamPortOverride: 99 } },

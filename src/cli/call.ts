@@ -35,11 +35,13 @@ export function callCommand(program: Command): void {
     .option('-o, --output <format>', 'text or json', 'text')
     .addOption(meshOption())
     .action(async (from: string, url: string, options: Options) => {
-      if (options.output !== 'text' && options.output !== 'json') throw new CliError(`-o ${options.output}: there are text and json`, 2)
+      if (options.output !== 'text' && options.output !== 'json')
+        throw new CliError(`-o ${options.output}: there are text and json`, 2)
       const mesh = findMesh(options.mesh)
       const request = toRequest(from, url, options)
       const { answers } = await askMesh<{ answers: CallAnswer[] }>(mesh, 'POST', '/v1/call', request)
-      if (options.output === 'json') process.stdout.write(`${JSON.stringify(answers.length === 1 ? answers[0] : answers, null, 2)}\n`)
+      if (options.output === 'json')
+        process.stdout.write(`${JSON.stringify(answers.length === 1 ? answers[0] : answers, null, 2)}\n`)
       else if (answers.length === 1) printOne(answers[0]!)
       else process.stdout.write(`${splitTable(answers)}\n`)
       if (answers.some((a) => a.status === 0)) process.exitCode = 1
@@ -89,7 +91,9 @@ function printOne(answer: CallAnswer): void {
   const body = Buffer.from(answer.body ?? '', 'base64')
   process.stdout.write(body)
   if (body.length && body.at(-1) !== 10 && process.stdout.isTTY) process.stdout.write('\n')
-  process.stderr.write(`${pc.dim(`— ${answer.by ? `answered by ${answer.by}` : 'answered by the sidecar itself'} in ${answer.ms} ms${whereabouts(answer)}`)}\n`)
+  process.stderr.write(
+    `${pc.dim(`— ${answer.by ? `answered by ${answer.by}` : 'answered by the sidecar itself'} in ${answer.ms} ms${whereabouts(answer)}`)}\n`,
+  )
 }
 
 function whereabouts(answer: CallAnswer): string {

@@ -44,7 +44,12 @@ function run(command: readonly string[], workload: WorkloadView): Promise<number
     process.on('SIGINT', forward)
     process.on('SIGTERM', forward)
     child.on('error', (e: NodeJS.ErrnoException) =>
-      reject(new CliError(e.code === 'ENOENT' ? `${command[0]}: command not found` : e.message, e.code === 'ENOENT' ? 127 : 126)),
+      reject(
+        new CliError(
+          e.code === 'ENOENT' ? `${command[0]}: command not found` : e.message,
+          e.code === 'ENOENT' ? 127 : 126,
+        ),
+      ),
     )
     child.on('exit', (code, signal) => resolve(signal ? 128 + (os.constants.signals[signal] ?? 0) : (code ?? 1)))
   })

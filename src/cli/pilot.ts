@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
 import { hasErrors } from '../api/problems.ts'
+import { createControlPlane } from '../mesh/control-plane.ts'
+import { openGrpcDoor } from '../mesh/grpc-door.ts'
 import { SystemRuntime } from '../runtime-system.ts'
 import { openFiles } from '../store/files.ts'
 import { createStore } from '../store/store.ts'
-import { createControlPlane } from '../mesh/control-plane.ts'
-import { openGrpcDoor } from '../mesh/grpc-door.ts'
 import { CliError } from './errors.ts'
 import { hostPort } from './options.ts'
 import { reportProblems } from './problems.ts'
@@ -23,9 +23,18 @@ export function pilotCommand(program: Command): void {
     .command('pilot')
     .summary('run the control plane alone, serving xDS over gRPC')
     .requiredOption('--config <path>', 'a file or folder of objects; may be given again', collect)
-    .option('--grpc-addr <host:port>', 'where to serve ADS; port 0 picks a free one', hostPort, hostPort('127.0.0.1:15010'))
+    .option(
+      '--grpc-addr <host:port>',
+      'where to serve ADS; port 0 picks a free one',
+      hostPort,
+      hostPort('127.0.0.1:15010'),
+    )
     .option('--data-dir <dir>', 'keep the root certificate there')
-    .option('--strict', 'refuse what the real API server or Envoy would refuse, instead of taking its obvious meaning', false)
+    .option(
+      '--strict',
+      'refuse what the real API server or Envoy would refuse, instead of taking its obvious meaning',
+      false,
+    )
     .option('--no-watch', 'do not follow changes to the files')
     .action(run)
 }

@@ -27,7 +27,11 @@ export function upCommand(program: Command): void {
     .option('--json', 'print one line of JSON when everything is ready', false)
     .option('--log-dir <dir>', 'write what sidecars log to /dev/stdout to DIR/<namespace>/<pod>.log')
     .option('--data-dir <dir>', 'keep the root certificate there, so that a restart has the same')
-    .option('--strict', 'refuse what the real API server or Envoy would refuse, instead of taking its obvious meaning', false)
+    .option(
+      '--strict',
+      'refuse what the real API server or Envoy would refuse, instead of taking its obvious meaning',
+      false,
+    )
     .option('--no-watch', 'do not follow changes to the files')
     .option('--seed <n>', 'make random choices repeatable', seed)
     .option('--grpc-addr <host:port>', 'serve xDS to outside proxies there too', hostPort)
@@ -101,7 +105,9 @@ function printEvent(event: MeshEvent): void {
       process.stderr.write(`${pc.dim(`${event.workload} |`)} ${event.line}\n`)
       break
     case 'rejected':
-      process.stderr.write(`${pc.red('rejected:')} ${event.workload} refused ${event.typeUrl}: ${event.message}; it goes on with what it had\n`)
+      process.stderr.write(
+        `${pc.red('rejected:')} ${event.workload} refused ${event.typeUrl}: ${event.message}; it goes on with what it had\n`,
+      )
       break
   }
 }
@@ -112,12 +118,21 @@ function clock(): string {
 
 function printMesh(mesh: Mesh, ms: number): void {
   const workloads = mesh.workloads()
-  const rows = workloads.map((w) => [w.namespace, w.name, w.ip, w.address, w.sidecar ? w.app : `${w.app}, no sidecar`, ports(w)])
+  const rows = workloads.map((w) => [
+    w.namespace,
+    w.name,
+    w.ip,
+    w.address,
+    w.sidecar ? w.app : `${w.app}, no sidecar`,
+    ports(w),
+  ])
   const out: string[] = []
   out.push(table(['NAMESPACE', 'INSTANCE', 'POD IP', 'ADDRESS', 'APP', 'REACHED AT'], rows))
   out.push('')
   const sidecars = workloads.filter((w) => w.sidecar).length
-  out.push(`${pc.green('ready')} in ${(ms / 1000).toFixed(2)} s: ${count(workloads.length, 'instance')}, ${count(sidecars, 'sidecar')}, control at ${mesh.controlUrl}`)
+  out.push(
+    `${pc.green('ready')} in ${(ms / 1000).toFixed(2)} s: ${count(workloads.length, 'instance')}, ${count(sidecars, 'sidecar')}, control at ${mesh.controlUrl}`,
+  )
   if (mesh.grpcAddress) out.push(`xDS for outside proxies at ${mesh.grpcAddress}`)
   const example = exampleCall(mesh, workloads)
   if (example) {
@@ -134,7 +149,11 @@ function count(n: number, noun: string): string {
 }
 
 function ports(w: WorkloadView): string {
-  return Object.entries(w.inbound).map(([port, at]) => (at.endsWith(`:${port}`) ? at : `${port} → ${at}`)).join(', ') || '-'
+  return (
+    Object.entries(w.inbound)
+      .map(([port, at]) => (at.endsWith(`:${port}`) ? at : `${port} → ${at}`))
+      .join(', ') || '-'
+  )
 }
 
 function exampleCall(mesh: Mesh, workloads: readonly WorkloadView[]): { from: string; url: string } | undefined {

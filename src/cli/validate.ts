@@ -18,7 +18,11 @@ export function validateCommand(program: Command): void {
     .command('validate')
     .summary('check files, without running anything')
     .argument('[files...]', 'YAML or JSON files, folders, or - for standard input')
-    .option('--strict', 'refuse what the real API server or Envoy would refuse, instead of taking its obvious meaning', false)
+    .option(
+      '--strict',
+      'refuse what the real API server or Envoy would refuse, instead of taking its obvious meaning',
+      false,
+    )
     .option('--not-enforced', 'list every field that is understood but not enforced yet', false)
     .action(async (files: string[], options: Options) => {
       if (options.notEnforced || files.length === 0) printNotEnforced()
@@ -39,5 +43,10 @@ async function check(paths: string[], strict: boolean): Promise<void> {
 
 function printNotEnforced(): void {
   process.stdout.write('Understood and checked, but not enforced yet:\n')
-  process.stdout.write(`${table(['FIELD', 'WHAT DOES NOT HAPPEN'], NOT_ENFORCED.map((row) => [row.pattern, row.words]))}\n`)
+  process.stdout.write(
+    `${table(
+      ['FIELD', 'WHAT DOES NOT HAPPEN'],
+      NOT_ENFORCED.map((row) => [row.pattern, row.words]),
+    )}\n`,
+  )
 }

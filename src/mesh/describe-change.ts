@@ -8,7 +8,10 @@ const MAX_NAMES = 6
 export function describeChange(change: Change): string {
   return [
     part('added', change.added),
-    part('updated', change.updated.map((u) => u.after)),
+    part(
+      'updated',
+      change.updated.map((u) => u.after),
+    ),
     part('deleted', change.deleted),
   ]
     .filter(Boolean)
@@ -17,7 +20,9 @@ export function describeChange(change: Change): string {
 
 function part(verb: string, objects: readonly ApiObject[]): string {
   if (objects.length === 0) return ''
-  const names = objects.slice(0, MAX_NAMES).map(({ kind, metadata: { namespace, name } }) => `${kind} ${namespace ? `${namespace}/` : ''}${name}`)
+  const names = objects
+    .slice(0, MAX_NAMES)
+    .map(({ kind, metadata: { namespace, name } }) => `${kind} ${namespace ? `${namespace}/` : ''}${name}`)
   const more = objects.length - names.length
   return `${verb} ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }

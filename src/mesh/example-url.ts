@@ -12,6 +12,11 @@ export function exampleUrl(registry: Registry): string | undefined {
   const best = candidates.sort((a, b) => b.versions - a.versions)[0]
   if (!best) return undefined
   const { service, port } = best
-  const host = service.registry === 'External' ? service.hostname : service.namespace === 'default' ? service.name : `${service.name}.${service.namespace}`
+  const host =
+    service.registry === 'External'
+      ? service.hostname
+      : service.namespace === 'default'
+        ? service.name
+        : `${service.name}.${service.namespace}`
   return `http://${host}${port.port === 80 ? '' : `:${port.port}`}/`
 }

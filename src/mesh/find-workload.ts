@@ -22,7 +22,9 @@ export function findWorkload(workloads: readonly Workload[], text: string): Work
     if (found.length && (namespaces.length === 1 || namespaces.includes('default')))
       return found.find((w) => namespaces.length === 1 || w.namespace === 'default')!
     if (found.length)
-      throw new UnknownWorkloadError(`"${text}" is in several namespaces: ${namespaces.map((n) => `${name}.${n}`).join(', ')}`)
+      throw new UnknownWorkloadError(
+        `"${text}" is in several namespaces: ${namespaces.map((n) => `${name}.${n}`).join(', ')}`,
+      )
   }
   const known = [...new Set(workloads.map((w) => `${w.workloadName}.${w.namespace}`))].sort()
   throw new UnknownWorkloadError(`no workload is called "${text}"; there are: ${known.join(', ') || 'none'}`)

@@ -1,5 +1,5 @@
-import type { AdsServer } from '../xds/server.ts'
 import { adsHandlers, listenGrpc } from '../xds/grpc-server.ts'
+import type { AdsServer } from '../xds/server.ts'
 
 /** Where outside proxies get xDS. */
 export interface GrpcDoor {

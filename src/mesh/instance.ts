@@ -97,7 +97,9 @@ export class Instance {
     }
     this.#publish()
     const own = this.#host.block.ownAddresses
-    this.#logs = instanceLogs(workload, this.#host.logDir, this.#host.runtime, (line) => this.#host.onLog(workload, line))
+    this.#logs = instanceLogs(workload, this.#host.logDir, this.#host.runtime, (line) =>
+      this.#host.onLog(workload, line),
+    )
     this.#proxy = new ProxyServer({
       bootstrap: sidecarBootstrap(workload, this.#host.identity, { ip: this.address, port: own ? ADMIN_PORT : 0 }),
       runtime: this.#host.runtime,
@@ -136,11 +138,17 @@ export class Instance {
   /** At the address and port themselves where they are free, else at a port that the system picks. */
   async #listen(destination: Address, direction: CaptureEntry['direction']): Promise<Address> {
     const wanted =
-      this.#host.block.ownAddresses && (direction === 'inbound' || !this.#taken.has(destination.port) || destination.ip === '127.0.0.1')
+      this.#host.block.ownAddresses &&
+      (direction === 'inbound' || !this.#taken.has(destination.port) || destination.ip === '127.0.0.1')
         ? destination.port
         : 0
     if (wanted) this.#taken.add(wanted)
-    const entry = (port: number): CaptureEntry => ({ address: { ip: this.address, port }, originalDestination: destination, direction })
+    const entry = (port: number): CaptureEntry => ({
+      address: { ip: this.address, port },
+      originalDestination: destination,
+      direction,
+      ...(direction === 'outbound' ? { client: this.workload.ip } : {}),
+    })
     try {
       return await this.#capture.add(entry(wanted))
     } catch (e) {

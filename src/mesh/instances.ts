@@ -103,7 +103,18 @@ function portsOf(workload: Workload, registry: Registry): number[] {
 function factsOf(workload: Workload, registry: Registry): string {
   const { ip, annotations, labels, serviceAccount, injected, gateway, containers, nodeName, locality } = workload
   const app = Object.entries(annotations).filter(([name]) => name.startsWith('dinghy.dev/'))
-  return JSON.stringify([ip, app, labels, serviceAccount, injected, gateway, containers, nodeName, locality, portsOf(workload, registry)])
+  return JSON.stringify([
+    ip,
+    app,
+    labels,
+    serviceAccount,
+    injected,
+    gateway,
+    containers,
+    nodeName,
+    locality,
+    portsOf(workload, registry),
+  ])
 }
 
 /** Every `ip:port` that a program in a pod may connect to for a service. */

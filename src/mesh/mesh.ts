@@ -16,15 +16,15 @@ import { call } from './control/call.ts'
 import { announce } from './control/running.ts'
 import { type ControlServer, type ControlTarget, startControl } from './control/server.ts'
 import { type ControlPlane, createControlPlane } from './control-plane.ts'
-import { endpointsAt } from './service-endpoints.ts'
+import { describeChange } from './describe-change.ts'
+import { exampleUrl } from './example-url.ts'
 import { findWorkload } from './find-workload.ts'
 import type { GrpcDoor } from './grpc-door.ts'
 import { Instances } from './instances.ts'
 import { type LoopbackBlock, takeLoopbackBlock } from './loopback-block.ts'
 import { resolveName } from './names.ts'
 import { StreamObserver } from './observed.ts'
-import { describeChange } from './describe-change.ts'
-import { exampleUrl } from './example-url.ts'
+import { endpointsAt } from './service-endpoints.ts'
 
 /** The control interface's port, istiod's for debugging and monitoring. */
 const CONTROL_PORT = 15014
@@ -101,7 +101,8 @@ export class Mesh {
    * ConfigurationError when the files have errors, and with the first failure of anything else; nothing is left running.
    */
   static async start(options: MeshOptions): Promise<Mesh> {
-    const runtime = options.runtime ?? (options.seed === undefined ? new SystemRuntime() : new SeededRuntime(options.seed))
+    const runtime =
+      options.runtime ?? (options.seed === undefined ? new SystemRuntime() : new SeededRuntime(options.seed))
     const mesh = new Mesh(options, await takeLoopbackBlock(), runtime)
     try {
       await mesh.#start()
@@ -123,7 +124,8 @@ export class Mesh {
       onReport: ({ problems }) => this.#problems(problems),
     })
     this.#problems(this.#files.report.problems)
-    if (hasErrors(this.#files.report.problems)) throw new ConfigurationError('nothing was started, because of the errors above')
+    if (hasErrors(this.#files.report.problems))
+      throw new ConfigurationError('nothing was started, because of the errors above')
     const config = meshOf(this.#store.snapshot)
     this.#plane = createControlPlane({
       store: this.#store,

@@ -12,7 +12,12 @@ export class UnknownHostError extends Error {}
  * services give one of their pods, ExternalName what they stand for; a name that no service has is asked of
  * the machine's own resolver. Rejects with UnknownHostError.
  */
-export async function resolveName(registry: Registry, domain: string, namespace: string, host: string): Promise<string> {
+export async function resolveName(
+  registry: Registry,
+  domain: string,
+  namespace: string,
+  host: string,
+): Promise<string> {
   if (net.isIP(host)) return host
   if (host === 'localhost') return '127.0.0.1'
   const found = inMesh(registry, domain, namespace, host, 0)
@@ -24,7 +29,13 @@ export async function resolveName(registry: Registry, domain: string, namespace:
   }
 }
 
-function inMesh(registry: Registry, domain: string, namespace: string, host: string, depth: number): string | undefined {
+function inMesh(
+  registry: Registry,
+  domain: string,
+  namespace: string,
+  host: string,
+  depth: number,
+): string | undefined {
   const name = host.toLowerCase()
   const absolute = name.endsWith('.')
   const bare = absolute ? name.slice(0, -1) : name

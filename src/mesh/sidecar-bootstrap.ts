@@ -21,7 +21,11 @@ export interface MeshIdentity {
  * The bootstrap of a sidecar, as istio-agent writes it (istio pkg/bootstrap/config.go): who it is, and that
  * everything comes over ADS (delta).
  */
-export function sidecarBootstrap(workload: Workload, mesh: MeshIdentity, admin: { ip: string; port: number }): Bootstrap {
+export function sidecarBootstrap(
+  workload: Workload,
+  mesh: MeshIdentity,
+  admin: { ip: string; port: number },
+): Bootstrap {
   const type = workload.gateway ? 'router' : 'sidecar'
   const { namespace, name, ip } = workload
   return make('envoy.config.bootstrap.v3.Bootstrap', {

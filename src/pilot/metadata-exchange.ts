@@ -10,7 +10,10 @@ const HTTP = 'type.googleapis.com/io.istio.http.peer_metadata.Config'
 const tcpConfig = lazy(() => typedStruct(TCP, { protocol: 'istio-peer-exchange', enable_discovery: true }))
 
 /** As upstream filter of a cluster. */
-export const tcpClusterExchange = (): Init<'envoy.config.cluster.v3.Filter'> => ({ name: NAME, typedConfig: tcpConfig() })
+export const tcpClusterExchange = (): Init<'envoy.config.cluster.v3.Filter'> => ({
+  name: NAME,
+  typedConfig: tcpConfig(),
+})
 
 /** As network filter of a listener. */
 export const tcpListenerExchange = (): Init<'envoy.config.listener.v3.Filter'> => ({

@@ -5,11 +5,11 @@ import type { Registry } from '../registry/registry.ts'
 import type { Runtime, Timer } from '../runtime.ts'
 import type { Store } from '../store/store.ts'
 import { SECRET_TYPE } from '../xds/resource-types.ts'
-import type { AdsConnection } from '../xds/server-connection.ts'
 import type { ResourceSource } from '../xds/server.ts'
+import type { AdsConnection } from '../xds/server-connection.ts'
 import type { Resources, Snapshot, VersionedResource } from '../xds/snapshot.ts'
 import { type PilotEnv, pilotEnv } from './env.ts'
-import { type Node, NodeError, type Proxy, proxyOf } from './proxy.ts'
+import { type Node, NodeError, type ProxyNode, proxyOf } from './proxy.ts'
 import { resourcesOf } from './resources.ts'
 import { PushContext } from './scope/push-context.ts'
 import { identityOf } from './secrets.ts'
@@ -90,7 +90,7 @@ export class Pilot implements ResourceSource {
   }
 
   /** How a node is seen. Throws `NodeError` for one that cannot be served. */
-  proxy(node: Node): Proxy {
+  proxy(node: Node): ProxyNode {
     return proxyOf(node, this.registry, this.env.clusterId)
   }
 

@@ -74,7 +74,8 @@ export function cidr(text: string): { addressPrefix: string; prefixLen: number }
 /** Whether two messages say the same. Messages in Anys are compared without being serialised. */
 export function sameMessage(a: unknown, b: unknown): boolean {
   if (a === b) return true
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return Number.isNaN(a) && Number.isNaN(b)
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null)
+    return Number.isNaN(a) && Number.isNaN(b)
   if (Array.isArray(a)) {
     return Array.isArray(b) && a.length === b.length && a.every((item, index) => sameMessage(item, b[index]))
   }
@@ -85,5 +86,7 @@ export function sameMessage(a: unknown, b: unknown): boolean {
     return left.typeUrl === right.typeUrl && sameMessage(messageIn(a as Any), messageIn(b as Any))
   }
   const keys = Object.keys(left)
-  return keys.length === Object.keys(right).length && keys.every((key) => key in right && sameMessage(left[key], right[key]))
+  return (
+    keys.length === Object.keys(right).length && keys.every((key) => key in right && sameMessage(left[key], right[key]))
+  )
 }

@@ -21,7 +21,9 @@ export function originAt(object: ApiObject, path: Path): Origin {
 }
 
 /** Metadata that says where something comes from, and nothing else. */
-export const originMetadata = (origin: Origin): FilterMetadata => ({ filterMetadata: { [PROVENANCE]: provenance(origin) } })
+export const originMetadata = (origin: Origin): FilterMetadata => ({
+  filterMetadata: { [PROVENANCE]: provenance(origin) },
+})
 
 const API: Partial<Record<Kind, string>> = {
   VirtualService: 'virtual-service',

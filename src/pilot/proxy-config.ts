@@ -1,9 +1,9 @@
 import type { MeshProxyConfig } from '../api/kinds/mesh-proxy-config.ts'
-import type { Proxy } from './proxy.ts'
+import type { ProxyNode } from './proxy.ts'
 import type { PushContext } from './scope/push-context.ts'
 
 /** The settings of a proxy: MeshConfig's defaultConfig, under what the proxy says of itself (PROXY_CONFIG). */
-export function proxyConfigOf(push: PushContext, proxy: Proxy): MeshProxyConfig {
+export function proxyConfigOf(push: PushContext, proxy: ProxyNode): MeshProxyConfig {
   return proxy.proxyConfig ? { ...push.mesh.defaultConfig, ...proxy.proxyConfig } : push.mesh.defaultConfig
 }
 

@@ -18,7 +18,7 @@ export interface Node {
 export type ProxyType = 'sidecar' | 'router'
 
 /** A proxy, as generation sees it (pilot/pkg/model/context.go Proxy). */
-export interface Proxy {
+export interface ProxyNode {
   type: ProxyType
   id: string
   ips: string[]
@@ -61,13 +61,14 @@ export class NodeError extends Error {}
  * Finds out who connects: node id and metadata, and the pod by name or address, whose labels come before those of
  * the metadata. A proxy without a pod is served from its metadata alone.
  */
-export function proxyOf(node: Node, registry: Registry, clusterId: string): Proxy {
+export function proxyOf(node: Node, registry: Registry, clusterId: string): ProxyNode {
   const parts = node.id.split('~')
   if (parts.length !== 4) throw new NodeError(`node id ${JSON.stringify(node.id)} is not type~ip~name~domain`)
   const [type, ip = '', id = '', domain = ''] = parts
   if (type !== 'sidecar' && type !== 'router') throw new NodeError(`proxies of type ${type} are not served`)
   const meta = node.metadata ?? {}
-  const text = (key: string): string => (typeof meta[key] === 'string' || typeof meta[key] === 'number' ? `${meta[key]}` : '')
+  const text = (key: string): string =>
+    typeof meta[key] === 'string' || typeof meta[key] === 'number' ? `${meta[key]}` : ''
   const flag = (key: string): boolean => meta[key] === true || meta[key] === 'true' || meta[key] === '1'
   const namespace = text('NAMESPACE') || domain.split('.')[0] || 'default'
   const ips = addresses(text('INSTANCE_IPS'), ip)
@@ -81,7 +82,7 @@ export function proxyOf(node: Node, registry: Registry, clusterId: string): Prox
   const nodeName = text('NODE_NAME') || workload?.nodeName || ''
   const mode = text('INTERCEPTION_MODE')
   const containerPorts = workload?.containerPorts ?? podPorts(meta.POD_PORTS)
-  const proxy: Proxy = {
+  const proxy: ProxyNode = {
     type,
     id,
     ips,
@@ -114,7 +115,8 @@ export function proxyOf(node: Node, registry: Registry, clusterId: string): Prox
   return proxy
 }
 
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 function addresses(instanceIps: string, ip: string): string[] {
   const listed = instanceIps.split(',').map((item) => item.trim())
@@ -123,7 +125,9 @@ function addresses(instanceIps: string, ip: string): string[] {
 
 function stringMap(value: unknown): Record<string, string> {
   if (typeof value !== 'object' || value === null) return {}
-  return Object.fromEntries(Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
+  return Object.fromEntries(
+    Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  )
 }
 
 // POD_PORTS is a JSON list, as a string or as it is.
@@ -142,10 +146,10 @@ function podPorts(value: unknown): ContainerPort[] {
 }
 
 /** Whether the proxy has IPv6 addresses only. */
-export const isIpv6Only = (proxy: Proxy): boolean => proxy.ips.length > 0 && proxy.ips.every((ip) => net.isIPv6(ip))
+export const isIpv6Only = (proxy: ProxyNode): boolean => proxy.ips.length > 0 && proxy.ips.every((ip) => net.isIPv6(ip))
 
 /** The address on which listeners of this proxy take everything. */
-export const wildcardOf = (proxy: Proxy): string => (isIpv6Only(proxy) ? '::' : '0.0.0.0')
+export const wildcardOf = (proxy: ProxyNode): string => (isIpv6Only(proxy) ? '::' : '0.0.0.0')
 
 /** The loopback address of its family. */
-export const localhostOf = (proxy: Proxy): string => (isIpv6Only(proxy) ? '::1' : '127.0.0.1')
+export const localhostOf = (proxy: ProxyNode): string => (isIpv6Only(proxy) ? '::1' : '127.0.0.1')

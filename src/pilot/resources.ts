@@ -1,19 +1,13 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { Ca } from '../ca/ca.ts'
-import {
-  CLUSTER_TYPE,
-  ENDPOINT_TYPE,
-  LISTENER_TYPE,
-  ROUTE_TYPE,
-  SECRET_TYPE,
-} from '../xds/resource-types.ts'
+import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } from '../xds/resource-types.ts'
 import { clustersOf } from './cluster/clusters.ts'
 import { EDS } from './cluster/draft.ts'
 import { loadAssignment } from './endpoint/load-assignment.ts'
 import { proxylessClusters, proxylessListeners, proxylessRoutes } from './grpc/proxyless.ts'
 import { listenersOf } from './listener/listeners.ts'
 import { SDS_DEFAULT, SDS_ROOT } from './names.ts'
-import type { Proxy } from './proxy.ts'
+import type { ProxyNode } from './proxy.ts'
 import { routeConfiguration } from './route/route-configuration.ts'
 import type { PushContext } from './scope/push-context.ts'
 import { secretOf } from './secrets.ts'
@@ -30,7 +24,7 @@ export type ProxyResources = Map<string, Map<string, Message>>
  */
 export function resourcesOf(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   options: { ca?: Ca; watched: Watched },
 ): ProxyResources {
   const out: ProxyResources = new Map()
@@ -40,7 +34,8 @@ export function resourcesOf(
   const endpointNames = new Set(watched(ENDPOINT_TYPE))
   for (const cluster of clusters) {
     const { clusterDiscoveryType: kind } = cluster
-    if (kind.case === 'type' && kind.value === EDS) endpointNames.add(cluster.edsClusterConfig?.serviceName || cluster.name)
+    if (kind.case === 'type' && kind.value === EDS)
+      endpointNames.add(cluster.edsClusterConfig?.serviceName || cluster.name)
   }
   out.set(ENDPOINT_TYPE, new Map([...endpointNames].map((name) => [name, loadAssignment(push, proxy, name)])))
   if (proxy.proxyless) {
@@ -59,7 +54,12 @@ export function resourcesOf(
   return out
 }
 
-function secrets(push: PushContext, proxy: Proxy, ca: Ca | undefined, watched: Iterable<string>): Map<string, Message> {
+function secrets(
+  push: PushContext,
+  proxy: ProxyNode,
+  ca: Ca | undefined,
+  watched: Iterable<string>,
+): Map<string, Message> {
   const out = new Map<string, Message>()
   if (!ca) return out
   const names = new Set(proxy.proxyless ? [] : [SDS_DEFAULT, SDS_ROOT])

@@ -5,7 +5,7 @@ import type { Ca, Identity } from '../ca/ca.ts'
 import { spiffeId } from '../ca/ca.ts'
 import { type Init, make } from '../xds/messages.ts'
 import { SDS_DEFAULT, SDS_ROOT } from './names.ts'
-import type { Proxy } from './proxy.ts'
+import type { ProxyNode } from './proxy.ts'
 import type { PushContext } from './scope/push-context.ts'
 
 const KUBERNETES = 'kubernetes://'
@@ -26,7 +26,7 @@ const roots = (name: string, pem: string): Secret =>
   secret(name, { case: 'validationContext', value: { trustedCa: inline(pem) } })
 
 /** The identity of a proxy's workload. */
-export function identityOf(push: PushContext, ca: Ca, proxy: Proxy): Identity {
+export function identityOf(push: PushContext, ca: Ca, proxy: ProxyNode): Identity {
   return ca.identityFor(spiffeId(push.mesh.trustDomain, proxy.namespace, proxy.serviceAccount))
 }
 
@@ -35,7 +35,7 @@ export function identityOf(push: PushContext, ca: Ca, proxy: Proxy): Identity {
  * proxy's namespace, or the files that a DestinationRule names, as the agent would serve them. Undefined when there
  * is no such thing.
  */
-export function secretOf(push: PushContext, ca: Ca, proxy: Proxy, name: string): Secret | undefined {
+export function secretOf(push: PushContext, ca: Ca, proxy: ProxyNode, name: string): Secret | undefined {
   if (name === SDS_DEFAULT) {
     const identity = identityOf(push, ca, proxy)
     return certificate(name, identity.certChainPem, identity.privateKeyPem)
@@ -52,7 +52,7 @@ function trustBundle(push: PushContext, ca: Ca): string {
 }
 
 // `kubernetes://name` or `kubernetes://namespace/name`, and the same with `-cacert` for the roots.
-function credential(push: PushContext, proxy: Proxy, resource: string): Secret | undefined {
+function credential(push: PushContext, proxy: ProxyNode, resource: string): Secret | undefined {
   const path = resource.slice(KUBERNETES.length)
   const slash = path.indexOf('/')
   const namespace = slash < 0 ? proxy.namespace : path.slice(0, slash)
@@ -69,8 +69,7 @@ function credential(push: PushContext, proxy: Proxy, resource: string): Secret |
     return undefined
   }
   if (name.endsWith(CA_SUFFIX)) {
-    const pem =
-      data(name, 'cacert', 'ca.crt') ?? data(name.slice(0, -CA_SUFFIX.length), 'cacert', 'ca.crt')
+    const pem = data(name, 'cacert', 'ca.crt') ?? data(name.slice(0, -CA_SUFFIX.length), 'cacert', 'ca.crt')
     return pem === undefined ? undefined : roots(resource, pem)
   }
   const chain = data(name, 'cert', 'tls.crt')

@@ -6,7 +6,10 @@ import type { MergedRule } from './scope/destination-rules.ts'
  * The policy for a port: a port-level entry replaces the four blocks wholesale, and what it leaves out takes defaults,
  * not the level above (networking/util GetPortLevelTrafficPolicy).
  */
-export function portPolicy(policy: TrafficPolicy | undefined, port: number): { policy?: TrafficPolicy; portLevel: boolean } {
+export function portPolicy(
+  policy: TrafficPolicy | undefined,
+  port: number,
+): { policy?: TrafficPolicy; portLevel: boolean } {
   const entry = policy?.portLevelSettings?.find((known) => known.port?.number === port)
   if (!entry) return { policy, portLevel: false }
   const { connectionPool, loadBalancer, outlierDetection, tls } = entry

@@ -236,7 +236,7 @@ export class ProxyServer {
     this.statsTimer?.cancel()
     this.options.captureTable?.connectTo(undefined)
     this.ads?.close()
-    this.listeners.close()
+    await this.listeners.close()
     this.clusters.close()
     await this.admin?.close()
     await this.ownLogs?.close()

@@ -29,7 +29,8 @@ export function mostSpecific<V>(needle: string, byHost: ReadonlyMap<string, V>):
   const name = isWildcard(needle) ? needle.slice(1) : needle
   let best: string | undefined
   for (const host of byHost.keys()) {
-    if (isWildcard(host) && name.endsWith(host.slice(1)) && (best === undefined || host.length > best.length)) best = host
+    if (isWildcard(host) && name.endsWith(host.slice(1)) && (best === undefined || host.length > best.length))
+      best = host
   }
   return best === undefined ? undefined : byHost.get(best)
 }

@@ -4,8 +4,8 @@ import type { AddressAllotter } from './addresses.ts'
 import { serviceHostname } from './host.ts'
 import { augmentLabels, selects } from './labels.ts'
 import { type Endpoint, NO_ADDRESS, originOf, type Service, type TrafficDistribution, type Workload } from './model.ts'
-import { servicePortProtocol } from './protocol.ts'
 import { TLS_MODE_LABEL } from './pods.ts'
+import { servicePortProtocol } from './protocol.ts'
 
 /** A Kubernetes Service: what the mesh sees of it, and what is needed to find its endpoints. */
 export interface KubeService {

@@ -37,7 +37,13 @@ export function splitLocality(locality: Locality): [region: string, zone: string
 }
 
 /** The labels that istiod adds to an endpoint's own, for locality rules to match (serviceregistry/util/label). */
-export function augmentLabels(labels: Labels, clusterId: string, locality: Locality, node: string, network: string): Labels {
+export function augmentLabels(
+  labels: Labels,
+  clusterId: string,
+  locality: Locality,
+  node: string,
+  network: string,
+): Labels {
   const [region, zone, subzone] = splitLocality(locality)
   const out: Record<string, string> = { ...labels }
   if (region) out['topology.kubernetes.io/region'] = region

@@ -73,7 +73,8 @@ function healthOf(pod: ApiObject<'Pod'>): Health {
 /** The workloads that an object with a pod template would run: named, numbered and labelled as its controller does. */
 export function ownedWorkloads(owner: Owner, context: PodContext): Workload[] {
   const { name, namespace } = owner.metadata
-  const template: PodTemplateSpec = owner.kind === 'CronJob' ? owner.spec.jobTemplate.spec.template : owner.spec.template
+  const template: PodTemplateSpec =
+    owner.kind === 'CronJob' ? owner.spec.jobTemplate.spec.template : owner.spec.template
   const hash = digest(`${namespace}/${name}`, 9)
   const origin = originOf(owner)
   const make = (podName: string, labels: Record<string, string>, nodeName?: string): Workload =>
@@ -137,7 +138,9 @@ export function ownersWithPods(children: Iterable<ApiObject<'Pod' | 'ReplicaSet'
 const ALPHABET = 'bcdfghjklmnpqrstvwxz2456789'
 
 function digest(text: string, length: number): string {
-  return Array.from(createHash('sha256').update(text).digest().subarray(0, length), (byte) => ALPHABET[byte % 27]).join('')
+  return Array.from(createHash('sha256').update(text).digest().subarray(0, length), (byte) => ALPHABET[byte % 27]).join(
+    '',
+  )
 }
 
 interface PodFacts {

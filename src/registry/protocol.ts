@@ -88,8 +88,3 @@ export function listenerProtocol(protocol: Protocol): ListenerProtocol {
   if (isTcp(protocol)) return 'tcp'
   return protocol === 'UDP' ? 'udp' : 'auto'
 }
-
-/** What is left once TLS is terminated. */
-export function afterTlsTermination(protocol: Protocol): Protocol {
-  return protocol === 'HTTPS' ? 'HTTP' : protocol === 'TLS' ? 'TCP' : protocol
-}

@@ -139,7 +139,10 @@ export class Registry {
 
   #index(service: Service): void {
     let byNamespace = this.#byHostname.get(service.hostname)
-    if (!byNamespace) this.#byHostname.set(service.hostname, (byNamespace = new Map()))
+    if (!byNamespace) {
+      byNamespace = new Map()
+      this.#byHostname.set(service.hostname, byNamespace)
+    }
     const known = byNamespace.get(service.namespace)
     // The oldest wins, but a Kubernetes service is not to be squatted by a ServiceEntry.
     if (known && !(known.registry === 'External' && service.registry === 'Kubernetes')) return
@@ -206,7 +209,10 @@ export class Registry {
         endpoints = [...selectedEntries(service, snapshot, context), ...this.#selectedPods(service, context)].flatMap(
           (workload) => entryEndpoints(workload, ports),
         )
-      } else if (!spec.endpoints?.length && (service.resolution === 'DNS' || service.resolution === 'DNS_ROUND_ROBIN')) {
+      } else if (
+        !spec.endpoints?.length &&
+        (service.resolution === 'DNS' || service.resolution === 'DNS_ROUND_ROBIN')
+      ) {
         endpoints = hostEndpoints(object, service.hostname, context)
       } else {
         endpoints = (spec.endpoints ?? []).flatMap((entry, index) =>
@@ -242,7 +248,9 @@ export class Registry {
       .map((workload) => ({
         address: workload.ip,
         unix: false,
-        ports: Object.fromEntries(workload.containerPorts.filter((port) => port.name).map((port) => [port.name, port.port])),
+        ports: Object.fromEntries(
+          workload.containerPorts.filter((port) => port.name).map((port) => [port.name, port.port]),
+        ),
         base: endpointBase(workload, context),
       }))
   }

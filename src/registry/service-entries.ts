@@ -8,8 +8,8 @@ import { type EndpointBase, trafficDistribution } from './kube-services.ts'
 import { augmentLabels, type Labels } from './labels.ts'
 import { type Endpoint, NO_ADDRESS, originOf, type Resolution, type Service } from './model.ts'
 import { localityLabel } from './nodes.ts'
-import { parseProtocol } from './protocol.ts'
 import { TLS_MODE_LABEL } from './pods.ts'
+import { parseProtocol } from './protocol.ts'
 
 /** What converting a ServiceEntry needs besides the object. */
 export interface EntryContext {
@@ -145,11 +145,7 @@ export function entryEndpoints(workload: EntryWorkload, ports: readonly ServiceP
 }
 
 /** A ServiceEntry resolved by DNS without endpoints stands for its own host. */
-export function hostEndpoints(
-  object: ApiObject<'ServiceEntry'>,
-  hostname: string,
-  context: EntryContext,
-): Endpoint[] {
+export function hostEndpoints(object: ApiObject<'ServiceEntry'>, hostname: string, context: EntryContext): Endpoint[] {
   const meta = { name: object.metadata.name, namespace: object.metadata.namespace }
   const workload = entryWorkload({ address: hostname }, {}, meta, context)
   const base = { ...workload.base, labels: {} }

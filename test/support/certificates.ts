@@ -31,7 +31,7 @@ async function make(
   sans: { type: 'url' | 'dns' | 'ip'; value: string }[],
   authority: Identity | undefined,
 ): Promise<Identity> {
-  x509.cryptoProvider.set(webcrypto as unknown as Crypto)
+  x509.cryptoProvider.set(webcrypto as never)
   const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
   const issuer = authority ?? { cert: undefined, keys }
   const certificate = await x509.X509CertificateGenerator.create({
@@ -41,8 +41,8 @@ async function make(
     notBefore: new Date(Date.now() - 3_600_000),
     notAfter: new Date(Date.now() + 86_400_000),
     signingAlgorithm: algorithm,
-    publicKey: keys.publicKey as unknown as CryptoKey,
-    signingKey: issuer.keys.privateKey as unknown as CryptoKey,
+    publicKey: keys.publicKey as never,
+    signingKey: issuer.keys.privateKey as never,
     extensions: [
       new x509.BasicConstraintsExtension(authority === undefined, undefined, true),
       ...(sans.length > 0 ? [new x509.SubjectAlternativeNameExtension(sans)] : []),

@@ -121,11 +121,13 @@ spec: {containers: [{name: app, image: app}]${more && `, ${more}`}}
 /** The routes of the virtual host that has a domain. */
 export function routesOf(route: Json, domain: string): Json[] {
   const host = route.virtual_hosts.find((known: Json) => known.domains.includes(domain))
-  if (!host) throw new Error(`no ${domain} among ${route.virtual_hosts.flatMap((known: Json) => known.domains).join(', ')}`)
+  if (!host)
+    throw new Error(`no ${domain} among ${route.virtual_hosts.flatMap((known: Json) => known.domains).join(', ')}`)
   return host.routes
 }
 
 /** The HTTP connection manager of a filter chain. */
 export function managerOf(chain: Json): Json {
-  return chain.filters.find((filter: Json) => filter.name === 'envoy.filters.network.http_connection_manager')?.typed_config
+  return chain.filters.find((filter: Json) => filter.name === 'envoy.filters.network.http_connection_manager')
+    ?.typed_config
 }

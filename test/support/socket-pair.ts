@@ -58,10 +58,11 @@ export class Recorder implements TransportHandler {
 export class Server {
   readonly server: net.Server
   readonly accepted: SocketTransport[] = []
+  onAccept: ((transport: SocketTransport) => void) | undefined = undefined
   private waiting: ((transport: SocketTransport) => void)[] = []
 
   constructor(variant: TransportVariant, bufferLimit?: number) {
-    this.server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+    this.server = net.createServer({ allowHalfOpen: true }, (socket) => {
       const transport = acceptTransport(socket, {
         runtime,
         book: identityBook,
@@ -69,6 +70,7 @@ export class Server {
         ...(bufferLimit === undefined ? {} : { bufferLimit }),
       })
       this.accepted.push(transport)
+      this.onAccept?.(transport)
       this.waiting.shift()?.(transport)
     })
   }

@@ -51,7 +51,11 @@ export function parseCalls(annotation: string | undefined): Call[] {
 }
 
 /** Calls all services at the same time, each through the caller's own sidecar. Never rejects. */
-export function makeCalls(calls: readonly Call[], incoming: http.IncomingHttpHeaders, reach: Reach): Promise<CallResult[]> {
+export function makeCalls(
+  calls: readonly Call[],
+  incoming: http.IncomingHttpHeaders,
+  reach: Reach,
+): Promise<CallResult[]> {
   return Promise.all(calls.map((call) => makeCall(call, incoming, reach)))
 }
 
@@ -62,16 +66,19 @@ async function makeCall(call: Call, incoming: http.IncomingHttpHeaders, reach: R
   try {
     const to = await reach(call.host, call.port)
     return await new Promise((resolve, reject) => {
-      const request = http.get({ ...to, path: call.path, headers, timeout: CALL_TIMEOUT_MS, agent: false }, (response) => {
-        const chunks: Buffer[] = []
-        response.on('data', (chunk: Buffer) => chunks.push(chunk))
-        response.on('error', reject)
-        response.on('end', () => {
-          const text = Buffer.concat(chunks).toString()
-          const json = /json/.test(response.headers['content-type'] ?? '')
-          resolve({ url, status: response.statusCode ?? 0, answer: json ? parseJson(text) : text })
-        })
-      })
+      const request = http.get(
+        { ...to, path: call.path, headers, timeout: CALL_TIMEOUT_MS, agent: false },
+        (response) => {
+          const chunks: Buffer[] = []
+          response.on('data', (chunk: Buffer) => chunks.push(chunk))
+          response.on('error', reject)
+          response.on('end', () => {
+            const text = Buffer.concat(chunks).toString()
+            const json = /json/.test(response.headers['content-type'] ?? '')
+            resolve({ url, status: response.statusCode ?? 0, answer: json ? parseJson(text) : text })
+          })
+        },
+      )
       request.on('timeout', () => request.destroy(new Error(`no answer within ${CALL_TIMEOUT_MS} ms`)))
       request.on('error', reject)
     })

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import http from 'node:http'
+import type http from 'node:http'
 import type { AppIdentity } from './identity.ts'
 
 /** The most that /bytes and /stream-bytes give, and the longest that /delay waits (httpbin's own limits). */

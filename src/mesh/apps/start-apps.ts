@@ -43,7 +43,9 @@ export async function startApps(workload: Workload, ports: readonly number[], ho
     addresses.set(port, at)
     how = 'given'
     probe(at).catch((e: Error) =>
-      host.onProblem(`its app for port ${port} does not answer at ${at.host}:${at.port} (${e.message}); requests to it get 503 until it does`),
+      host.onProblem(
+        `its app for port ${port} does not answer at ${at.host}:${at.port} (${e.message}); requests to it get 503 until it does`,
+      ),
     )
   }
   const missing = ports.filter((port) => !addresses.has(port))

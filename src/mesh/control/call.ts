@@ -27,10 +27,15 @@ export class BadCallError extends Error {}
 export async function call(request: CallRequest, caller: Caller): Promise<CallAnswer[]> {
   const url = parseUrl(request.url)
   const { count, concurrency } = request
-  if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT) throw new BadCallError(`the number of requests must be 1 to ${MAX_COUNT}`)
+  if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT)
+    throw new BadCallError(`the number of requests must be 1 to ${MAX_COUNT}`)
   if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > MAX_CONCURRENCY)
     throw new BadCallError(`the number of requests at the same time must be 1 to ${MAX_CONCURRENCY}`)
-  const { to, localAddress } = await caller.route(request.from, url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || 80))
+  const { to, localAddress } = await caller.route(
+    request.from,
+    url.hostname.replace(/^\[|\]$/g, ''),
+    Number(url.port || 80),
+  )
   const agent = new http.Agent({ keepAlive: count > 1, maxSockets: concurrency })
   const answers: CallAnswer[] = new Array(count)
   let next = 0
@@ -78,7 +83,9 @@ function parseUrl(text: string): URL {
     throw new BadCallError(`"${text}" is no URL`)
   }
   if (url.protocol !== 'http:')
-    throw new BadCallError(`${url.protocol}// cannot be called: programs in a mesh speak plain http, the sidecar adds TLS`)
+    throw new BadCallError(
+      `${url.protocol}// cannot be called: programs in a mesh speak plain http, the sidecar adds TLS`,
+    )
   return url
 }
 

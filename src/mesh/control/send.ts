@@ -50,7 +50,9 @@ export function send(
       },
     )
     request.on('timeout', () => request.destroy(new Error(`no answer within ${call.timeout} ms`)))
-    request.on('error', (e: NodeJS.ErrnoException) => failed(e.code === 'ECONNRESET' ? 'the connection was closed without an answer' : e.message))
+    request.on('error', (e: NodeJS.ErrnoException) =>
+      failed(e.code === 'ECONNRESET' ? 'the connection was closed without an answer' : e.message),
+    )
     request.end(body.length ? body : undefined)
   })
 }

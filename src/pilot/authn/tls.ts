@@ -53,7 +53,8 @@ export function inboundTls(mesh: Mesh, protocol: 'http' | 'tcp', peerExchange: b
         tlsMinimumProtocolVersion: min,
         tlsMaximumProtocolVersion: TLS_1_3,
       },
-      alpnProtocols: protocol === 'tcp' && peerExchange ? ['istio-peer-exchange', 'h2', 'http/1.1'] : ['h2', 'http/1.1'],
+      alpnProtocols:
+        protocol === 'tcp' && peerExchange ? ['istio-peer-exchange', 'h2', 'http/1.1'] : ['h2', 'http/1.1'],
       tlsCertificateSdsSecretConfigs: [sdsSecret(SDS_DEFAULT)],
       validationContextType: {
         case: 'combinedValidationContext',

@@ -1,5 +1,5 @@
 import type { Cluster } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { inboundClusters } from './inbound.ts'
 import { outboundClusters } from './outbound.ts'
@@ -9,9 +9,13 @@ import { blackHole, dynamicDns, inboundPassthrough, passthrough } from './specia
  * All clusters of a proxy. Of several with one name the first counts
  * (networking/core/cluster.go BuildClusters, normalizeClusters).
  */
-export function clustersOf(push: PushContext, proxy: Proxy): Cluster[] {
+export function clustersOf(push: PushContext, proxy: ProxyNode): Cluster[] {
   const once = (name: string, make: () => Cluster): Cluster =>
-    memoized(push.clusterMemo, `cds\n${name}\n${JSON.stringify(proxy.proxyConfig ?? null)}\n${proxy.ips[0]?.includes(':')}`, make)
+    memoized(
+      push.clusterMemo,
+      `cds\n${name}\n${JSON.stringify(proxy.proxyConfig ?? null)}\n${proxy.ips[0]?.includes(':')}`,
+      make,
+    )
   const all = outboundClusters(push, proxy)
   all.push(once('blackHole', () => blackHole(push)))
   if (proxy.type === 'sidecar') {

@@ -6,13 +6,13 @@ import { parseProtocol } from '../../registry/protocol.ts'
 import { inboundCluster } from '../names.ts'
 import { addressOf } from '../proto.ts'
 import { configPath, PROVENANCE, provenance } from '../provenance.ts'
-import { localhostOf, type Proxy } from '../proxy.ts'
+import { localhostOf, type ProxyNode } from '../proxy.ts'
 import { proxyConfigOf } from '../proxy-config.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import type { SidecarScope } from '../scope/sidecar-scope.ts'
 import { portPolicy, withMeshDefaults } from '../traffic-policy.ts'
 import { applyConnectionPool } from './connection-pool.ts'
-import { draft, finish, ORIGINAL_DST, serviceMetadata, setUpstreamProtocol, STATIC } from './draft.ts'
+import { draft, finish, ORIGINAL_DST, STATIC, serviceMetadata, setUpstreamProtocol } from './draft.ts'
 import { statName } from './outbound.ts'
 import { inboundBind } from './special.ts'
 
@@ -20,7 +20,7 @@ import { inboundBind } from './special.ts'
 const NEVER = { seconds: 9_223_372_035n, nanos: 0 }
 
 /** The clusters of the ports of a proxy's own workload (networking/core/cluster.go buildInboundClusters). */
-export function inboundClusters(push: PushContext, proxy: Proxy): Cluster[] {
+export function inboundClusters(push: PushContext, proxy: ProxyNode): Cluster[] {
   const scope = push.scopeOf(proxy)
   if (scope.sidecar?.ingress?.length) {
     return scope.sidecar.ingress.flatMap((listener) => ingressCluster(push, proxy, scope, listener) ?? [])
@@ -34,7 +34,7 @@ export function inboundClusters(push: PushContext, proxy: Proxy): Cluster[] {
 
 function ingressCluster(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   scope: SidecarScope,
   listener: IstioIngressListener,
 ): Cluster | undefined {
@@ -93,7 +93,7 @@ interface InboundOptions {
   targets: ServiceTarget[]
 }
 
-function build(push: PushContext, proxy: Proxy, scope: SidecarScope, options: InboundOptions): Cluster {
+function build(push: PushContext, proxy: ProxyNode, scope: SidecarScope, options: InboundOptions): Cluster {
   const { clusterPort, bind, targets } = options
   const first = targets[0] as ServiceTarget
   const target = draft(inboundCluster(clusterPort), bind ? STATIC : ORIGINAL_DST)
@@ -128,7 +128,7 @@ function build(push: PushContext, proxy: Proxy, scope: SidecarScope, options: In
 /** Limits hold on the server's side as well: the Sidecar's own, else those of the service's DestinationRule. */
 function applyPool(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   scope: SidecarScope,
   first: ServiceTarget,
   clusterPort: number,

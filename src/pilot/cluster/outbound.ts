@@ -3,16 +3,15 @@ import { isWildcard } from '../../registry/host.ts'
 import type { Port, Resolution, Service } from '../../registry/model.ts'
 import { packed } from '../../xds/messages.ts'
 import { clientKey, localityEndpoints, sendsUnhealthy } from '../endpoint/load-assignment.ts'
+import { tcpClusterExchange } from '../metadata-exchange.ts'
 import { outboundCluster, sniOf } from '../names.ts'
 import { duration, lazy } from '../proto.ts'
 import { configPath, PROVENANCE, provenance } from '../provenance.ts'
-import { isIpv6Only, type Proxy } from '../proxy.ts'
+import { isIpv6Only, type ProxyNode } from '../proxy.ts'
 import { proxyConfigOf } from '../proxy-config.ts'
 import type { MergedRule, SourcedSubset } from '../scope/destination-rules.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { clusterPolicy } from '../traffic-policy.ts'
-import { tcpClusterExchange } from '../metadata-exchange.ts'
-import { dynamicDnsType } from './dynamic-dns.ts'
 import {
   CLUSTER_PROVIDED,
   type ClusterDraft,
@@ -21,10 +20,11 @@ import {
   finish,
   LOGICAL_DNS,
   ORIGINAL_DST,
+  STRICT_DNS,
   serviceMetadata,
   setUpstreamProtocol,
-  STRICT_DNS,
 } from './draft.ts'
+import { dynamicDnsType } from './dynamic-dns.ts'
 import { applyTrafficPolicy } from './traffic-policy.ts'
 
 const TYPES: Record<Exclude<Resolution, 'ALIAS' | 'DYNAMIC_DNS'>, 2 | 1 | 3 | 4> = {
@@ -40,14 +40,14 @@ const CARES = lazy(() => ({
 }))
 
 /** The clusters of every service that a proxy sees: one per port, and one per subset (networking/core/cluster.go). */
-export function outboundClusters(push: PushContext, proxy: Proxy): Cluster[] {
+export function outboundClusters(push: PushContext, proxy: ProxyNode): Cluster[] {
   return push.scopeOf(proxy).services.flatMap((service) => {
     if (service.resolution === 'ALIAS') return []
     return service.ports.flatMap((port) => (port.protocol === 'UDP' ? [] : serviceClusters(push, proxy, service, port)))
   })
 }
 
-function serviceClusters(push: PushContext, proxy: Proxy, service: Service, port: Port): Cluster[] {
+function serviceClusters(push: PushContext, proxy: ProxyNode, service: Service, port: Port): Cluster[] {
   const rule = push.ruleFor(proxy, service)
   const key = [
     'cds',
@@ -72,7 +72,7 @@ function serviceClusters(push: PushContext, proxy: Proxy, service: Service, port
 
 function build(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   service: Service,
   port: Port,
   rule: MergedRule | undefined,
@@ -85,7 +85,10 @@ function build(
   if (service.resolution === 'DYNAMIC_DNS' && isWildcard(service.hostname)) {
     if (!['HTTP', 'TLS', 'GRPC', 'HTTP2'].includes(port.protocol)) return undefined
     target.isDynamic = true
-    target.cluster.clusterDiscoveryType = { case: 'clusterType', value: dynamicDnsType(`${service.hostname}-dfp-dns-cache`) }
+    target.cluster.clusterDiscoveryType = {
+      case: 'clusterType',
+      value: dynamicDnsType(`${service.hostname}-dfp-dns-cache`),
+    }
     target.cluster.lbPolicy = CLUSTER_PROVIDED
   } else {
     target.type = discoveryType(service, proxy)
@@ -112,7 +115,7 @@ function build(
   return finish(target)
 }
 
-function discoveryType(service: Service, proxy: Proxy): ClusterDraft['type'] {
+function discoveryType(service: Service, proxy: ProxyNode): ClusterDraft['type'] {
   if (service.resolution === 'DNS' && service.raceDns) return LOGICAL_DNS
   // A gateway has no original destination to go to.
   if (service.resolution === 'PASSTHROUGH' && proxy.type === 'router') return EDS
@@ -122,7 +125,7 @@ function discoveryType(service: Service, proxy: Proxy): ClusterDraft['type'] {
 /** Endpoints that the cluster carries itself. False when a DNS cluster would have none: then there is no cluster. */
 function addEndpoints(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   service: Service,
   port: Port,
   rule: MergedRule | undefined,

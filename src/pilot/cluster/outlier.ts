@@ -13,7 +13,11 @@ export function applyOutlierDetection(
   settings: OutlierDetection | undefined,
 ): void {
   if (!settings) return
-  const { consecutive5xxErrors: errors, consecutiveGatewayErrors: gateway, consecutiveLocalOriginFailures: local } = settings
+  const {
+    consecutive5xxErrors: errors,
+    consecutiveGatewayErrors: gateway,
+    consecutiveLocalOriginFailures: local,
+  } = settings
   const split = settings.splitExternalLocalOriginErrors
   target.cluster.outlierDetection = {
     enforcingSuccessRate: 0,

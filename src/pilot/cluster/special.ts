@@ -1,13 +1,8 @@
 import type { Cluster } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
 import { tcpClusterExchange } from '../metadata-exchange.ts'
-import {
-  BLACK_HOLE_CLUSTER,
-  DYNAMIC_DNS_CLUSTER,
-  INBOUND_PASSTHROUGH_CLUSTER,
-  PASSTHROUGH_CLUSTER,
-} from '../names.ts'
+import { BLACK_HOLE_CLUSTER, DYNAMIC_DNS_CLUSTER, INBOUND_PASSTHROUGH_CLUSTER, PASSTHROUGH_CLUSTER } from '../names.ts'
 import { duration, millis, socketAddress } from '../proto.ts'
-import { isIpv6Only, type Proxy } from '../proxy.ts'
+import { isIpv6Only, type ProxyNode } from '../proxy.ts'
 import { proxyConfigOf } from '../proxy-config.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import { applyConnectionPool } from './connection-pool.ts'
@@ -24,12 +19,12 @@ export function blackHole(push: PushContext): Cluster {
 }
 
 /** Sends to where the connection was going. */
-export function passthrough(push: PushContext, proxy: Proxy): Cluster {
+export function passthrough(push: PushContext, proxy: ProxyNode): Cluster {
   return finish(passthroughDraft(PASSTHROUGH_CLUSTER, push, proxy))
 }
 
 /** The same for inbound traffic, from an address that redirection leaves alone. */
-export function inboundPassthrough(push: PushContext, proxy: Proxy): Cluster {
+export function inboundPassthrough(push: PushContext, proxy: ProxyNode): Cluster {
   const target = passthroughDraft(INBOUND_PASSTHROUGH_CLUSTER, push, proxy)
   target.cluster.altStatName = `${PASSTHROUGH_CLUSTER};`
   target.cluster.filters = []
@@ -38,12 +33,12 @@ export function inboundPassthrough(push: PushContext, proxy: Proxy): Cluster {
 }
 
 /** The source address of connections to the own app: 127.0.0.6, which redirection does not send back. */
-export function inboundBind(proxy: Proxy) {
+export function inboundBind(proxy: ProxyNode) {
   return { sourceAddress: socketAddress(isIpv6Only(proxy) ? '::6' : '127.0.0.6', 0).address.value }
 }
 
 /** Resolves unknown hosts by their names, under ALLOW_ANY_DYNAMIC_DNS. */
-export function dynamicDns(push: PushContext, proxy: Proxy): Cluster {
+export function dynamicDns(push: PushContext, proxy: ProxyNode): Cluster {
   const target = passthroughDraft(DYNAMIC_DNS_CLUSTER, push, proxy)
   target.type = undefined
   target.cluster.clusterDiscoveryType = {
@@ -53,7 +48,7 @@ export function dynamicDns(push: PushContext, proxy: Proxy): Cluster {
   return finish(target)
 }
 
-function passthroughDraft(name: string, push: PushContext, proxy: Proxy): ClusterDraft {
+function passthroughDraft(name: string, push: PushContext, proxy: ProxyNode): ClusterDraft {
   const target = draft(name, ORIGINAL_DST)
   const preserveCase = proxyConfigOf(push, proxy).proxyHeaders?.preserveHttp1HeaderCase === true
   target.cluster.lbPolicy = CLUSTER_PROVIDED

@@ -25,10 +25,12 @@ export interface TlsOptions {
   isGateway: boolean
 }
 
-const RAW_BUFFER = lazy((): Init<'envoy.config.core.v3.TransportSocket'> => ({
-  name: 'envoy.transport_sockets.raw_buffer',
-  configType: { case: 'typedConfig', value: packed('envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer') },
-}))
+const RAW_BUFFER = lazy(
+  (): Init<'envoy.config.core.v3.TransportSocket'> => ({
+    name: 'envoy.transport_sockets.raw_buffer',
+    configType: { case: 'typedConfig', value: packed('envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer') },
+  }),
+)
 
 /**
  * Sets the transport of a cluster. Without settings, Istio's mutual TLS is used towards those endpoints whose

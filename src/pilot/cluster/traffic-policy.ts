@@ -26,7 +26,11 @@ export interface PolicyOptions {
 }
 
 /** Applies a policy to an outbound cluster (networking/core/cluster_traffic_policy.go applyTrafficPolicy). */
-export function applyTrafficPolicy(target: ClusterDraft, stated: TrafficPolicy | undefined, options: PolicyOptions): void {
+export function applyTrafficPolicy(
+  target: ClusterDraft,
+  stated: TrafficPolicy | undefined,
+  options: PolicyOptions,
+): void {
   const { push, service } = options
   const policy = withMeshDefaults(stated, push.mesh.defaultTrafficPolicy)
   if (upgrades(policy, options)) setHttp2(target)

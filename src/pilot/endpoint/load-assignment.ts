@@ -1,12 +1,12 @@
-import type { ClusterLoadAssignment } from '#gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import net from 'node:net'
+import type { ClusterLoadAssignment } from '#gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import { canonicalName, canonicalRevision, selects, splitLocality } from '../../registry/labels.ts'
 import type { Endpoint, Service } from '../../registry/model.ts'
 import { type Init, make } from '../../xds/messages.ts'
 import { localityRule } from '../cluster/locality.ts'
 import { type ClusterKey, parseCluster } from '../names.ts'
 import { addressOf } from '../proto.ts'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 import type { MergedRule } from '../scope/destination-rules.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { clusterPolicy } from '../traffic-policy.ts'
@@ -19,7 +19,7 @@ const HEALTH = { HEALTHY: 1, UNHEALTHY: 2, TERMINATING: 3 } as const
  * The endpoints of an EDS cluster as a proxy sees them; undefined when the service is not one that it sees
  * (pilot/pkg/xds/endpoints/endpoint_builder.go BuildClusterLoadAssignment).
  */
-export function loadAssignment(push: PushContext, proxy: Proxy, clusterName: string): ClusterLoadAssignment {
+export function loadAssignment(push: PushContext, proxy: ProxyNode, clusterName: string): ClusterLoadAssignment {
   const key = parseCluster(clusterName)
   const service = key && push.scopeOf(proxy).byHostname.get(key.host)
   if (!key || !service) return make('envoy.config.endpoint.v3.ClusterLoadAssignment', { clusterName })
@@ -40,9 +40,11 @@ export function loadAssignment(push: PushContext, proxy: Proxy, clusterName: str
 }
 
 /** What of a client changes the endpoints that it gets. */
-export function clientKey(push: PushContext, proxy: Proxy, service: Service): string {
+export function clientKey(push: PushContext, proxy: ProxyNode, service: Service): string {
   const labels = push.destinationRules.usesLabels || service.trafficDistribution !== 'ANY'
-  return [proxy.locality, service.nodeLocal ? proxy.nodeName : '', labels ? JSON.stringify(proxy.labels) : ''].join('\0')
+  return [proxy.locality, service.nodeLocal ? proxy.nodeName : '', labels ? JSON.stringify(proxy.labels) : ''].join(
+    '\0',
+  )
 }
 
 /**
@@ -51,7 +53,7 @@ export function clientKey(push: PushContext, proxy: Proxy, service: Service): st
  */
 export function localityEndpoints(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   service: Service,
   rule: MergedRule | undefined,
   key: ClusterKey,
@@ -62,13 +64,15 @@ export function localityEndpoints(
   const subset = key.subset === '' ? undefined : rule?.subsets.find((known) => known.name === key.subset)
   const policy = clusterPolicy(rule, key.port, key.subset)
   const withUnhealthy = sendsUnhealthy(push, service) && !((policy?.outlierDetection?.minHealthPercent ?? 0) > 0)
-  const endpoints = push.registry.endpoints(service).filter(
-    (endpoint) =>
-      endpoint.servicePortName === port.name &&
-      (inCluster || endpoint.port === 0 || net.isIP(endpoint.address) !== 0) &&
-      selects(subset?.labels, endpoint.labels) &&
-      isOffered(endpoint, service, proxy, withUnhealthy),
-  )
+  const endpoints = push.registry
+    .endpoints(service)
+    .filter(
+      (endpoint) =>
+        endpoint.servicePortName === port.name &&
+        (inCluster || endpoint.port === 0 || net.isIP(endpoint.address) !== 0) &&
+        selects(subset?.labels, endpoint.labels) &&
+        isOffered(endpoint, service, proxy, withUnhealthy),
+    )
   let groups = byLocality(endpoints)
   const localities = localityRule(push.mesh, policy?.loadBalancer, service)
   if (localities) groups = prioritize(groups, localities, proxy, policy?.outlierDetection !== undefined)
@@ -80,7 +84,7 @@ export function sendsUnhealthy(push: PushContext, service: Service): boolean {
   return push.env.sendUnhealthyEndpoints || service.trafficDistribution !== 'ANY'
 }
 
-function isOffered(endpoint: Endpoint, service: Service, proxy: Proxy, withUnhealthy: boolean): boolean {
+function isOffered(endpoint: Endpoint, service: Service, proxy: ProxyNode, withUnhealthy: boolean): boolean {
   if (service.nodeLocal && endpoint.nodeName !== proxy.nodeName) return false
   if (endpoint.health === 'TERMINATING' || endpoint.labels['istio.io/draining']) return false
   return withUnhealthy || endpoint.health === 'HEALTHY'
@@ -132,4 +136,3 @@ function lbEndpoint(
     },
   }
 }
-

@@ -1,7 +1,7 @@
 import type { LocalityLoadBalancerSetting } from '../../api/kinds/traffic-policy.ts'
 import type { Labels } from '../../registry/labels.ts'
-import type { Endpoint } from '../../registry/model.ts'
 import { splitLocality } from '../../registry/labels.ts'
+import type { Endpoint } from '../../registry/model.ts'
 import { type LocalityRule, localityDistance, localityMatches } from '../cluster/locality.ts'
 
 /** Endpoints of one locality, or of one priority of it. */

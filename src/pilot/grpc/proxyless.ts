@@ -4,13 +4,13 @@ import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import type { TrafficPolicy } from '../../api/kinds/traffic-policy.ts'
 import { hostsOverlap, isWildcard } from '../../registry/host.ts'
 import { type Init, make, packed } from '../../xds/messages.ts'
-import { tlsSocket, exactSans } from '../authn/tls.ts'
+import { exactSans, tlsSocket } from '../authn/tls.ts'
 import { draft, EDS, finish, LEAST_REQUEST } from '../cluster/draft.ts'
 import { applyHash } from '../cluster/load-balancer.ts'
 import { faultFilter, routerFilter } from '../listener/http-filters.ts'
 import { hostPort, outboundCluster, parseCluster, SDS_DEFAULT, SDS_ROOT } from '../names.ts'
 import { ADS, socketAddress } from '../proto.ts'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 import { serviceAddress } from '../route/domains.ts'
 import { outboundVirtualHosts } from '../route/virtual-hosts.ts'
 import type { PushContext } from '../scope/push-context.ts'
@@ -23,7 +23,7 @@ import { clusterPolicy } from '../traffic-policy.ts'
 const SERVER_PREFIX = 'xds.istio.io/grpc/lds/inbound/'
 
 /** The listeners of the targets that a client names: `host:port`, or `host` for all ports. */
-export function proxylessListeners(push: PushContext, proxy: Proxy, names: Iterable<string>): Listener[] {
+export function proxylessListeners(push: PushContext, proxy: ProxyNode, names: Iterable<string>): Listener[] {
   const out: Listener[] = []
   for (const name of names) {
     if (name.startsWith(SERVER_PREFIX)) {
@@ -40,6 +40,8 @@ export function proxylessListeners(push: PushContext, proxy: Proxy, names: Itera
           address: socketAddress(serviceAddress(service, proxy), known.port),
           apiListener: {
             apiListener: packed('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
+              // istiod gives none, here and below, but Envoy's constraints want one.
+              statPrefix: hostPort(host, known.port),
               httpFilters: [faultFilter(), routerFilter(false)],
               routeSpecifier: {
                 case: 'rds',
@@ -63,7 +65,7 @@ function splitTarget(name: string): [host: string, port: number | undefined] {
 }
 
 /** A short name in the client's namespace. */
-function fullName(name: string, proxy: Proxy): string {
+function fullName(name: string, proxy: ProxyNode): string {
   if (!name.includes('.')) return `${name}.${proxy.dnsDomain}`
   for (const suffix of [proxy.namespace, `${proxy.namespace}.svc`]) {
     if (name.endsWith(`.${suffix}`) && proxy.dnsDomain.startsWith(suffix)) {
@@ -74,7 +76,7 @@ function fullName(name: string, proxy: Proxy): string {
 }
 
 // A gRPC server cannot take both plaintext and TLS on one port: PERMISSIVE means TLS where clients will use it.
-function serverListener(push: PushContext, proxy: Proxy, name: string): Listener[] {
+function serverListener(push: PushContext, proxy: ProxyNode, name: string): Listener[] {
   const [host, port] = splitTarget(name.slice(SERVER_PREFIX.length))
   const target = proxy.targets.findLast((known) => known.targetPort === port)
   if (!target || port === undefined) return []
@@ -83,6 +85,7 @@ function serverListener(push: PushContext, proxy: Proxy, name: string): Listener
   const strict = mode === 'STRICT' || (mode === 'PERMISSIVE' && proxy.labels['security.istio.io/tlsMode'] === 'istio')
   const kind = strict ? 'mtls' : 'plaintext'
   const manager = packed('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
+    statPrefix: 'inbound',
     httpFilters: [routerFilter(false)],
     routeSpecifier: {
       case: 'routeConfig',
@@ -90,6 +93,7 @@ function serverListener(push: PushContext, proxy: Proxy, name: string): Listener
         name: 'inbound',
         virtualHosts: [
           {
+            name: 'inbound',
             domains: ['*'],
             routes: [
               {
@@ -140,7 +144,7 @@ function commonTls(sans: readonly string[]): Init<'envoy.extensions.transport_so
 }
 
 /** The clusters that a client names. */
-export function proxylessClusters(push: PushContext, proxy: Proxy, names: Iterable<string>): Cluster[] {
+export function proxylessClusters(push: PushContext, proxy: ProxyNode, names: Iterable<string>): Cluster[] {
   return [...names].flatMap((name) => {
     const key = parseCluster(name)
     const service = key && push.scopeOf(proxy).byHostname.get(key.host)
@@ -155,7 +159,11 @@ export function proxylessClusters(push: PushContext, proxy: Proxy, names: Iterab
 }
 
 // What gRPC's own xDS knows: TLS when it is asked for, two balancers, hashing and max_requests.
-function applyPolicy(target: ReturnType<typeof draft>, policy: TrafficPolicy | undefined, sans: readonly string[]): void {
+function applyPolicy(
+  target: ReturnType<typeof draft>,
+  policy: TrafficPolicy | undefined,
+  sans: readonly string[],
+): void {
   if (!policy) return
   const { cluster } = target
   if (policy.tls?.mode === 'ISTIO_MUTUAL') {
@@ -172,7 +180,7 @@ function applyPolicy(target: ReturnType<typeof draft>, policy: TrafficPolicy | u
 }
 
 /** The route configurations that a client names, by their cluster: each with the hosts of that service only. */
-export function proxylessRoutes(push: PushContext, proxy: Proxy, names: Iterable<string>): RouteConfiguration[] {
+export function proxylessRoutes(push: PushContext, proxy: ProxyNode, names: Iterable<string>): RouteConfiguration[] {
   return [...names].flatMap((name) => {
     const key = parseCluster(name)
     const egress = key && egressFor(push.scopeOf(proxy), key.port, name)

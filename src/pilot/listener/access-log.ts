@@ -170,7 +170,8 @@ interface GrpcLogOptions {
 }
 
 function grpcLog(kind: 'http' | 'tcp', clusterName: string, options: GrpcLogOptions): AccessLog {
-  const { authority, additionalRequestHeadersToLog, additionalResponseHeadersToLog, additionalResponseTrailersToLog } = options
+  const { authority, additionalRequestHeadersToLog, additionalResponseHeadersToLog, additionalResponseTrailersToLog } =
+    options
   const commonConfig: Init<'envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig'> = {
     logName: options.logName || `${kind}_envoy_accesslog`,
     grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName, authority } } },

@@ -6,7 +6,8 @@ import type { HcmOptions } from './hcm.ts'
 import type { NetworkFilter } from './network-filters.ts'
 
 /** ALPN values by which the HTTP inspector marks plain HTTP; HTTP/1.0 only where it is taken. */
-export const plaintextAlpn = (http10: boolean): string[] => (http10 ? ['http/1.0', 'http/1.1', 'h2c'] : ['http/1.1', 'h2c'])
+export const plaintextAlpn = (http10: boolean): string[] =>
+  http10 ? ['http/1.0', 'http/1.1', 'h2c'] : ['http/1.1', 'h2c']
 
 /** An outbound filter chain before it is built (networking/core/listener.go filterChainOpts). */
 export interface ChainDraft {
@@ -49,7 +50,11 @@ export function chainMatch(chain: ChainDraft): Init<'envoy.config.listener.v3.Fi
 
 /** Whether two chains would take the same connections. */
 export function sameConditions(a: ChainDraft, b: ChainDraft): boolean {
-  const names = (chain: ChainDraft): string => [...new Set(chain.sniHosts ?? [])].filter((name) => name !== '*').sort().join()
+  const names = (chain: ChainDraft): string =>
+    [...new Set(chain.sniHosts ?? [])]
+      .filter((name) => name !== '*')
+      .sort()
+      .join()
   const ranges = (chain: ChainDraft): string => [...new Set((chain.cidrs ?? []).flatMap(maskedRange))].sort().join()
   return (
     (a.transport ?? '') === (b.transport ?? '') &&

@@ -1,12 +1,12 @@
 import type { ConnectionSettings } from '../../api/kinds/mesh-proxy-config.ts'
 import type { Protocol } from '../../registry/protocol.ts'
 import { type Init, packed } from '../../xds/messages.ts'
-import { ALLOW_ANY_CACHE, ALLOW_ANY_MAX_HOSTS, dnsCache } from '../cluster/dynamic-dns.ts'
 import { http1Options } from '../cluster/draft.ts'
+import { ALLOW_ANY_CACHE, ALLOW_ANY_MAX_HOSTS, dnsCache } from '../cluster/dynamic-dns.ts'
 import { inboundHttpExchange, outboundHttpExchange, outboundHttpExchangeInMesh } from '../metadata-exchange.ts'
 import { statPrefix } from '../names.ts'
 import { ADS_WAITING, duration, lazy, ZERO } from '../proto.ts'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 import { proxyConfigOf, proxyHeaders } from '../proxy-config.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import { accessLogs } from './access-log.ts'
@@ -44,11 +44,13 @@ const UNESCAPE_AND_FORWARD = 4
 const WEBSOCKET = [{ upgradeType: 'websocket' }]
 
 const REQUEST_ID = lazy(() => ({
-  typedConfig: packed('envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig', { useRequestIdForTraceSampling: true }),
+  typedConfig: packed('envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig', {
+    useRequestIdForTraceSampling: true,
+  }),
 }))
 
 /** The HTTP connection manager (networking/core/listener_builder.go buildHTTPConnectionManager). */
-export function connectionManager(push: PushContext, proxy: Proxy, options: HcmOptions): Filter {
+export function connectionManager(push: PushContext, proxy: ProxyNode, options: HcmOptions): Filter {
   const config = proxyConfigOf(push, proxy)
   const inbound = options.side === 'inbound'
   const headers = proxyHeaders(config, !inbound)
@@ -99,13 +101,14 @@ export function connectionManager(push: PushContext, proxy: Proxy, options: HcmO
   }
 }
 
-function httpFilters(push: PushContext, proxy: Proxy, options: HcmOptions): HttpFilter[] {
+function httpFilters(push: PushContext, proxy: ProxyNode, options: HcmOptions): HttpFilter[] {
   const { env } = push
   const inbound = options.side === 'inbound'
   const headers = proxyHeaders(proxyConfigOf(push, proxy), !inbound)
   const out: HttpFilter[] = []
   if (env.metadataExchange) {
-    const outbound = headers.skipExternalExchange && !options.absoluteUrls ? outboundHttpExchangeInMesh : outboundHttpExchange
+    const outbound =
+      headers.skipExternalExchange && !options.absoluteUrls ? outboundHttpExchangeInMesh : outboundHttpExchange
     out.push(inbound ? inboundHttpExchange() : outbound())
   }
   if (options.protocol === 'GRPC-Web') out.push(grpcWebFilter())
@@ -138,7 +141,7 @@ function applyNormalization(hcm: Hcm, normalization: string | undefined): void {
   if (normalization === 'DECODE_AND_MERGE_SLASHES') hcm.pathWithEscapedSlashesAction = UNESCAPE_AND_FORWARD
 }
 
-function applyHttp1(hcm: Hcm, push: PushContext, proxy: Proxy, options: HcmOptions, preserveCase: boolean): void {
+function applyHttp1(hcm: Hcm, push: PushContext, proxy: ProxyNode, options: HcmOptions, preserveCase: boolean): void {
   const http10 = push.env.http10 || proxy.http10
   if (!http10 && !preserveCase && !options.absoluteUrls) return
   hcm.httpProtocolOptions = {

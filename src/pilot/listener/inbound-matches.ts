@@ -18,7 +18,12 @@ const ALL_ALPN = ['istio', 'istio-peer-exchange', ...HTTP_ALPN]
  * (networking/core/filterchain_options.go).
  */
 export function inboundMatches(protocol: ListenerProtocol, mode: MtlsMode, plaintext: string[]): InboundMatch[] {
-  const mtls = (kind: 'http' | 'tcp', alpn: string[]): InboundMatch => ({ alpn, transport: 'tls', protocol: kind, tls: true })
+  const mtls = (kind: 'http' | 'tcp', alpn: string[]): InboundMatch => ({
+    alpn,
+    transport: 'tls',
+    protocol: kind,
+    tls: true,
+  })
   const raw = (kind: 'http' | 'tcp', alpn: string[] = []): InboundMatch => ({
     alpn,
     transport: 'raw_buffer',

@@ -9,9 +9,9 @@ import { tcpListenerExchange } from '../metadata-exchange.ts'
 import { INBOUND_PASSTHROUGH_CLUSTER, inboundCluster, listenerName, traceOperation, VIRTUAL_INBOUND } from '../names.ts'
 import { duration, socketAddress } from '../proto.ts'
 import { configPath, PROVENANCE, provenance } from '../provenance.ts'
-import { type Proxy, wildcardOf } from '../proxy.ts'
+import { type ProxyNode, wildcardOf } from '../proxy.ts'
 import { defaultInboundRoute } from '../route/default-route.ts'
-import { modeForPort, type MtlsMode, type WorkloadMtls } from '../scope/peer-authentication.ts'
+import { type MtlsMode, modeForPort, type WorkloadMtls } from '../scope/peer-authentication.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import type { SidecarScope } from '../scope/sidecar-scope.ts'
 import { accessLogs } from './access-log.ts'
@@ -44,7 +44,7 @@ interface ChainConfig {
 }
 
 /** The inbound listeners of a sidecar: `virtualInbound`, and real ones for ports that a Sidecar binds. */
-export function inboundListeners(push: PushContext, proxy: Proxy): Listener[] {
+export function inboundListeners(push: PushContext, proxy: ProxyNode): Listener[] {
   const scope = push.scopeOf(proxy)
   const mtls = push.peerAuthentications.forWorkload(proxy.namespace, proxy.labels)
   const virtual: FilterChain[] = [blackHoleChain(push), ...passthroughChains(push, proxy, scope, mtls)]
@@ -65,7 +65,7 @@ export function inboundListeners(push: PushContext, proxy: Proxy): Listener[] {
 
 function build(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   name: string,
   bind: string,
   port: number,
@@ -88,15 +88,10 @@ function build(
 }
 
 /** Of several services on one port of the workload the oldest decides. */
-function chainConfigs(push: PushContext, proxy: Proxy, scope: SidecarScope): ChainConfig[] {
+function chainConfigs(push: PushContext, proxy: ProxyNode, scope: SidecarScope): ChainConfig[] {
   const byPort = new Map<number, ChainConfig>()
   const ingress = scope.sidecar?.ingress ?? []
-  const reserved = [
-    proxy.statusPort,
-    proxy.prometheusPort,
-    push.mesh.proxyListenPort,
-    push.mesh.proxyInboundListenPort,
-  ]
+  const reserved = [proxy.statusPort, proxy.prometheusPort, push.mesh.proxyListenPort, push.mesh.proxyInboundListenPort]
   for (const listener of ingress) {
     const config = ingressConfig(proxy, scope, listener)
     if (config.bind === wildcardOf(proxy) && reserved.slice(0, 2).includes(config.targetPort)) continue
@@ -121,7 +116,7 @@ function chainConfigs(push: PushContext, proxy: Proxy, scope: SidecarScope): Cha
   return [...byPort.values()].sort((a, b) => a.targetPort - b.targetPort)
 }
 
-function ingressConfig(proxy: Proxy, scope: SidecarScope, listener: IstioIngressListener): ChainConfig {
+function ingressConfig(proxy: ProxyNode, scope: SidecarScope, listener: IstioIngressListener): ChainConfig {
   const { number = 0, name = '', protocol } = listener.port
   const mode = listener.captureMode ?? 'DEFAULT'
   return {
@@ -150,7 +145,12 @@ function blackHoleChain(push: PushContext): FilterChain {
 }
 
 /** Chains for ports that no service names, and for those of them that a policy does. */
-function passthroughChains(push: PushContext, proxy: Proxy, scope: SidecarScope, mtls: WorkloadMtls): FilterChain[] {
+function passthroughChains(
+  push: PushContext,
+  proxy: ProxyNode,
+  scope: SidecarScope,
+  mtls: WorkloadMtls,
+): FilterChain[] {
   const ingress = scope.sidecar?.ingress
   const served = new Set(
     ingress?.length
@@ -174,7 +174,7 @@ function passthroughChains(push: PushContext, proxy: Proxy, scope: SidecarScope,
 
 function portChains(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   config: ChainConfig,
   mode: MtlsMode,
   policy: Origin | undefined,
@@ -223,7 +223,7 @@ function chain(
   }
 }
 
-function httpChainFilters(push: PushContext, proxy: Proxy, config: ChainConfig): NetworkFilter[] {
+function httpChainFilters(push: PushContext, proxy: ProxyNode, config: ChainConfig): NetworkFilter[] {
   const { cluster, port, hostname, origin } = config
   const route = defaultInboundRoute(cluster, traceOperation(hostname, port.port), port.protocol, origin)
   const manager = connectionManager(push, proxy, {
@@ -241,7 +241,7 @@ function httpChainFilters(push: PushContext, proxy: Proxy, config: ChainConfig):
   return push.env.metadataExchange ? [tcpListenerExchange(), manager] : [manager]
 }
 
-function tcpChainFilters(push: PushContext, proxy: Proxy, config: ChainConfig): NetworkFilter[] {
+function tcpChainFilters(push: PushContext, proxy: ProxyNode, config: ChainConfig): NetworkFilter[] {
   const pattern = push.mesh.inboundClusterStatName
   const prefix = pattern && config.service ? statName(pattern, config.service, config.port, '') : config.cluster
   return inboundTcpFilters(push, proxy, { cluster: config.cluster, protocol: config.port.protocol, statPrefix: prefix })

@@ -6,7 +6,7 @@ import { isTls } from '../../registry/protocol.ts'
 import { statName } from '../cluster/outbound.ts'
 import { outboundCluster } from '../names.ts'
 import { configMetadata, originAt, originMetadata } from '../provenance.ts'
-import { type Proxy, wildcardOf } from '../proxy.ts'
+import { type ProxyNode, wildcardOf } from '../proxy.ts'
 import { alternativeNames, NO_PORT, serviceAddress } from '../route/domains.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import { MESH_GATEWAY, type VirtualServiceConfig } from '../scope/virtual-services.ts'
@@ -26,14 +26,16 @@ export interface Layer4Options {
 }
 
 /** The chains of a TCP or TLS port: those of VirtualServices, then the service's own (networking/core/tls.go). */
-export function layer4Chains(push: PushContext, proxy: Proxy, options: Layer4Options): ChainDraft[] {
+export function layer4Chains(push: PushContext, proxy: ProxyNode, options: Layer4Options): ChainDraft[] {
   const configs = options.virtualServices.filter((config) =>
     config.hosts.some((host) => hostsOverlap(host, options.service.hostname)),
   )
-  return isTls(options.port.protocol) ? tlsChains(push, proxy, options, configs) : tcpChains(push, proxy, options, configs)
+  return isTls(options.port.protocol)
+    ? tlsChains(push, proxy, options, configs)
+    : tcpChains(push, proxy, options, configs)
 }
 
-function applies(match: TLSMatchAttributes | L4MatchAttributes, proxy: Proxy, port: number): boolean {
+function applies(match: TLSMatchAttributes | L4MatchAttributes, proxy: ProxyNode, port: number): boolean {
   return (
     (!match.gateways?.length || match.gateways.includes(MESH_GATEWAY)) &&
     selects(match.sourceLabels, proxy.labels) &&
@@ -44,7 +46,7 @@ function applies(match: TLSMatchAttributes | L4MatchAttributes, proxy: Proxy, po
 
 function tlsChains(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   options: Layer4Options,
   configs: readonly VirtualServiceConfig[],
 ): ChainDraft[] {
@@ -71,11 +73,13 @@ function tlsChains(
       }
     }
   }
-  return out.length ? out : [serviceChain(push, proxy, { ...options, cidrs }, sniHosts(push, proxy, { ...options, cidrs }))]
+  return out.length
+    ? out
+    : [serviceChain(push, proxy, { ...options, cidrs }, sniHosts(push, proxy, { ...options, cidrs }))]
 }
 
 // Where the address does not tell which service is meant, the name must.
-function sniHosts(push: PushContext, proxy: Proxy, { service, cidrs, bind }: Layer4Options): string[] {
+function sniHosts(push: PushContext, proxy: ProxyNode, { service, cidrs, bind }: Layer4Options): string[] {
   const wildcard = wildcardOf(proxy)
   let address = serviceAddress(service, proxy)
   if (address.includes('/')) address = ''
@@ -91,7 +95,7 @@ function sniHosts(push: PushContext, proxy: Proxy, { service, cidrs, bind }: Lay
 
 function tcpChains(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   options: Layer4Options,
   configs: readonly VirtualServiceConfig[],
 ): ChainDraft[] {
@@ -120,7 +124,7 @@ function tcpChains(
   return covered ? out : [...out, serviceChain(push, proxy, options, [])]
 }
 
-function serviceChain(push: PushContext, proxy: Proxy, options: Layer4Options, names: string[]): ChainDraft {
+function serviceChain(push: PushContext, proxy: ProxyNode, options: Layer4Options, names: string[]): ChainDraft {
   const { service, port } = options
   const only = service.ports.length === 1 ? service.ports[0]?.port : undefined
   const number = only ?? port.port
@@ -137,7 +141,10 @@ function serviceChain(push: PushContext, proxy: Proxy, options: Layer4Options, n
       subset: '',
       port,
       rule: known && push.ruleFor(proxy, known),
-      dynamicDns: isWildcard(service.hostname) && service.resolution === 'DYNAMIC_DNS' && isTls(port.protocol) ? service : undefined,
+      dynamicDns:
+        isWildcard(service.hostname) && service.resolution === 'DYNAMIC_DNS' && isTls(port.protocol)
+          ? service
+          : undefined,
     }),
   }
 }

@@ -7,7 +7,7 @@ import { statName } from '../cluster/outbound.ts'
 import { tcpListenerExchange } from '../metadata-exchange.ts'
 import { BLACK_HOLE_CLUSTER, hostPort, PASSTHROUGH_CLUSTER } from '../names.ts'
 import { duration } from '../proto.ts'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 import { destinationCluster } from '../route/destination.ts'
 import type { MergedRule } from '../scope/destination-rules.ts'
 import type { PushContext } from '../scope/push-context.ts'
@@ -22,7 +22,10 @@ type TcpProxy = Init<'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'>
 export function tcpProxy(config: TcpProxy): NetworkFilter {
   return {
     name: 'envoy.filters.network.tcp_proxy',
-    configType: { case: 'typedConfig', value: packed('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', config) },
+    configType: {
+      case: 'typedConfig',
+      value: packed('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', config),
+    },
   }
 }
 
@@ -31,7 +34,13 @@ export const toBlackHole = (): NetworkFilter =>
   tcpProxy({ statPrefix: BLACK_HOLE_CLUSTER, clusterSpecifier: { case: 'cluster', value: BLACK_HOLE_CLUSTER } })
 
 /** Filters before the last one; Mongo's and MySQL's are told by the protocol. */
-function stack(push: PushContext, side: ListenerClass, protocol: Protocol, last: NetworkFilter, prefix: string): NetworkFilter[] {
+function stack(
+  push: PushContext,
+  side: ListenerClass,
+  protocol: Protocol,
+  last: NetworkFilter,
+  prefix: string,
+): NetworkFilter[] {
   const mongo: NetworkFilter[] =
     protocol === 'Mongo'
       ? [
@@ -50,7 +59,7 @@ function stack(push: PushContext, side: ListenerClass, protocol: Protocol, last:
 /** To the own application, as bytes (buildInboundNetworkFilters). */
 export function inboundTcpFilters(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   options: { cluster: string; protocol: Protocol; statPrefix: string },
 ): NetworkFilter[] {
   const last = tcpProxy({
@@ -64,7 +73,7 @@ export function inboundTcpFilters(
 }
 
 /** What unknown destinations get (buildOutboundCatchAllNetworkFiltersOnly). */
-export function catchAllFilters(push: PushContext, proxy: Proxy): NetworkFilter[] {
+export function catchAllFilters(push: PushContext, proxy: ProxyNode): NetworkFilter[] {
   const { mode, egressProxy } = push.scopeOf(proxy).outbound
   const cluster =
     mode === 'REGISTRY_ONLY'
@@ -84,7 +93,7 @@ export function catchAllFilters(push: PushContext, proxy: Proxy): NetworkFilter[
 /** To one cluster (buildOutboundNetworkFiltersWithSingleDestination). */
 export function singleDestination(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   options: {
     cluster: string
     statPrefix: string
@@ -110,7 +119,7 @@ export function singleDestination(
 /** To the destinations of a TCP or TLS route (buildOutboundNetworkFilters). */
 export function routeDestinations(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   routes: readonly RouteDestination[],
   port: Port,
   name: string,
@@ -142,7 +151,7 @@ export function routeDestinations(
 }
 
 /** What a DestinationRule says of connections that are forwarded as bytes. */
-function ruleSettings(proxy: Proxy, rule: MergedRule | undefined, subset: string): TcpProxy {
+function ruleSettings(proxy: ProxyNode, rule: MergedRule | undefined, subset: string): TcpProxy {
   const tcp = rule?.trafficPolicy?.connectionPool?.tcp
   const own = rule?.subsets.find((known) => known.name === subset)?.trafficPolicy
   const balancer = subset !== '' && own?.loadBalancer ? own.loadBalancer : rule?.trafficPolicy?.loadBalancer

@@ -1,8 +1,8 @@
 import net from 'node:net'
 import { isWildcard } from '../../registry/host.ts'
 import { NO_ADDRESS, type Port, type Service } from '../../registry/model.ts'
-import { isHttp, isTcp, listenerProtocol, parseProtocol, type Protocol } from '../../registry/protocol.ts'
-import { localhostOf, type Proxy, wildcardOf } from '../proxy.ts'
+import { isHttp, isTcp, listenerProtocol, type Protocol, parseProtocol } from '../../registry/protocol.ts'
+import { localhostOf, type ProxyNode, wildcardOf } from '../proxy.ts'
 import { serviceAddress } from '../route/domains.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import type { EgressScope } from '../scope/sidecar-scope.ts'
@@ -29,7 +29,7 @@ interface Placement {
 }
 
 /** Puts the services that a proxy sees on listeners (networking/core/listener.go buildSidecarOutboundListeners). */
-export function outboundEntries(push: PushContext, proxy: Proxy): ListenerEntry[] {
+export function outboundEntries(push: PushContext, proxy: ProxyNode): ListenerEntry[] {
   const entries = new Map<string, ListenerEntry>()
   for (const egress of push.scopeOf(proxy).egress) new EntryBuilder(push, proxy, egress, entries).run()
   return [...entries.values()]
@@ -37,13 +37,13 @@ export function outboundEntries(push: PushContext, proxy: Proxy): ListenerEntry[
 
 class EntryBuilder {
   readonly #push: PushContext
-  readonly #proxy: Proxy
+  readonly #proxy: ProxyNode
   readonly #egress: EgressScope
   readonly #entries: Map<string, ListenerEntry>
   readonly #wildcard: string
   readonly #alpn: string[]
 
-  constructor(push: PushContext, proxy: Proxy, egress: EgressScope, entries: Map<string, ListenerEntry>) {
+  constructor(push: PushContext, proxy: ProxyNode, egress: EgressScope, entries: Map<string, ListenerEntry>) {
     this.#push = push
     this.#proxy = proxy
     this.#egress = egress

@@ -2,9 +2,9 @@ import type { Listener } from '#gen/envoy/config/listener/v3/listener_pb.js'
 import { type Init, make } from '../../xds/messages.ts'
 import { HTTP_PROXY_ROUTE, listenerName, VIRTUAL_OUTBOUND } from '../names.ts'
 import { addressOf, duration, millis, socketAddress, ZERO } from '../proto.ts'
-import { localhostOf, type Proxy, wildcardOf } from '../proxy.ts'
-import type { PushContext } from '../scope/push-context.ts'
+import { localhostOf, type ProxyNode, wildcardOf } from '../proxy.ts'
 import { catchAll } from '../route/route-configuration.ts'
+import type { PushContext } from '../scope/push-context.ts'
 import { accessLogs } from './access-log.ts'
 import { chainMatch, plaintextAlpn, takesAll } from './chain.ts'
 import { connectionManager } from './hcm.ts'
@@ -27,7 +27,7 @@ export interface BuiltListener {
 }
 
 /** The outbound listeners of a sidecar: those of services, of the HTTP proxy port, and the one that takes the rest. */
-export function outboundListeners(push: PushContext, proxy: Proxy): BuiltListener[] {
+export function outboundListeners(push: PushContext, proxy: ProxyNode): BuiltListener[] {
   const entries = outboundEntries(push, proxy)
   const fallthrough = catchAllFilters(push, proxy)
   const out = entries.map((entry) => build(push, proxy, entry, fallthrough))
@@ -37,7 +37,7 @@ export function outboundListeners(push: PushContext, proxy: Proxy): BuiltListene
   return out
 }
 
-function httpProxyEntry(proxy: Proxy, port: number): ListenerEntry {
+function httpProxyEntry(proxy: ProxyNode, port: number): ListenerEntry {
   return {
     bind: localhostOf(proxy),
     bindToPort: true,
@@ -54,7 +54,7 @@ function httpProxyEntry(proxy: Proxy, port: number): ListenerEntry {
 
 function build(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   entry: ListenerEntry,
   fallthrough: FilterChain['filters'],
 ): BuiltListener {
@@ -104,7 +104,7 @@ function needsTls(entry: ListenerEntry): boolean {
 }
 
 /** The listener that redirected connections enter, and that keeps those for which there is no other. */
-function virtualOutbound(push: PushContext, proxy: Proxy): Listener {
+function virtualOutbound(push: PushContext, proxy: ProxyNode): Listener {
   const dynamic = push.scopeOf(proxy).outbound.mode === 'ALLOW_ANY_DYNAMIC_DNS'
   const port = push.mesh.proxyListenPort
   const chains: FilterChain[] = [
@@ -130,7 +130,7 @@ function virtualOutbound(push: PushContext, proxy: Proxy): Listener {
   })
 }
 
-function dynamicDnsChain(push: PushContext, proxy: Proxy): FilterChain {
+function dynamicDnsChain(push: PushContext, proxy: ProxyNode): FilterChain {
   const inline: Init<'envoy.config.route.v3.RouteConfiguration'> = {
     name: 'allow_any_dynamic_dns',
     virtualHosts: [catchAll(push, proxy)],

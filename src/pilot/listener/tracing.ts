@@ -2,9 +2,9 @@ import type { ExtensionProvider } from '../../api/kinds/extension-provider.ts'
 import type { MeshProxyConfig } from '../../api/kinds/mesh-proxy-config.ts'
 import { type Init, packed } from '../../xds/messages.ts'
 import { duration } from '../proto.ts'
-import type { Proxy } from '../proxy.ts'
-import { proxyConfigOf } from '../proxy-config.ts'
 import { lookupProviderCluster } from '../providers.ts'
+import type { ProxyNode } from '../proxy.ts'
+import { proxyConfigOf } from '../proxy-config.ts'
 import type { PushContext } from '../scope/push-context.ts'
 
 /** Tracing of a connection manager. */
@@ -15,7 +15,7 @@ type CustomTag = Init<'envoy.type.tracing.v3.CustomTag'>
  * Tracing: by MeshConfig's first default provider; without one, `enableTracing` alone decides on sampling and tags,
  * though nothing reports the spans (networking/core/tracing.go). Telemetry resources will come before both.
  */
-export function tracing(push: PushContext, proxy: Proxy): Tracing | undefined {
+export function tracing(push: PushContext, proxy: ProxyNode): Tracing | undefined {
   const { mesh } = push
   const config = proxyConfigOf(push, proxy)
   const name = mesh.defaultProviders.tracing?.[0]
@@ -26,7 +26,7 @@ export function tracing(push: PushContext, proxy: Proxy): Tracing | undefined {
 }
 
 /** What tracing is like whoever reports the spans. */
-function common(push: PushContext, proxy: Proxy, config: MeshProxyConfig): Tracing {
+function common(push: PushContext, proxy: ProxyNode, config: MeshProxyConfig): Tracing {
   const stated = config.tracing
   let sampling = stated?.sampling || push.env.traceSampling
   if (sampling > 100) sampling = 1
@@ -39,7 +39,7 @@ function common(push: PushContext, proxy: Proxy, config: MeshProxyConfig): Traci
   }
 }
 
-function customTags(proxy: Proxy, config: MeshProxyConfig): CustomTag[] {
+function customTags(proxy: ProxyNode, config: MeshProxyConfig): CustomTag[] {
   const tags: CustomTag[] = []
   if (config.tracing?.enableIstioTags !== false) {
     const literal = (tag: string, value: string): CustomTag => ({ tag, type: { case: 'literal', value: { value } } })
@@ -83,7 +83,7 @@ const DRY_RUN_TAGS: CustomTag[] = (['allow', 'deny'] as const).flatMap((action) 
 )
 
 /** A provider that reports spans; undefined for one that does not, or whose service nobody knows. */
-function providerTracing(push: PushContext, proxy: Proxy, provider: ExtensionProvider): Tracing | undefined {
+function providerTracing(push: PushContext, proxy: ProxyNode, provider: ExtensionProvider): Tracing | undefined {
   const { zipkin, opentelemetry, datadog, skywalking } = provider
   const stated = zipkin ?? opentelemetry ?? datadog ?? skywalking
   const to = lookupProviderCluster(push, stated?.service, stated?.port)
@@ -105,7 +105,9 @@ function providerTracing(push: PushContext, proxy: Proxy, provider: ExtensionPro
     })
     return { ...http('envoy.tracers.zipkin', config), ...length }
   }
-  const grpcService = { targetSpecifier: { case: 'envoyGrpc', value: { clusterName: to.cluster, authority: to.hostname } } } as const
+  const grpcService = {
+    targetSpecifier: { case: 'envoyGrpc', value: { clusterName: to.cluster, authority: to.hostname } },
+  } as const
   if (opentelemetry) {
     return { ...http('envoy.tracers.opentelemetry', openTelemetry(opentelemetry, to, proxy)), ...length }
   }
@@ -123,7 +125,7 @@ function providerTracing(push: PushContext, proxy: Proxy, provider: ExtensionPro
 function openTelemetry(
   stated: NonNullable<ExtensionProvider['opentelemetry']>,
   to: { hostname: string; cluster: string },
-  proxy: Proxy,
+  proxy: ProxyNode,
 ): ReturnType<typeof packed> {
   const { http, grpc } = stated
   const pair = (header: { name?: string; value?: string }) => ({ key: header.name, value: header.value ?? '' })

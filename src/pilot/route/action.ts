@@ -1,12 +1,17 @@
-import type { HTTPDirectResponse, HTTPRedirect, HTTPRoute, HTTPRouteDestination } from '../../api/kinds/virtual-service.ts'
+import type {
+  HTTPDirectResponse,
+  HTTPRedirect,
+  HTTPRoute,
+  HTTPRouteDestination,
+} from '../../api/kinds/virtual-service.ts'
 import type { Init } from '../../xds/messages.ts'
 import { duration, ZERO } from '../proto.ts'
 import { destinationCluster } from './destination.ts'
 import { fraction, wholeFraction } from './filters.ts'
 import { destinationHash, hashPolicy } from './hash.ts'
 import { type HeaderChanges, headerChanges, joinChanges } from './headers.ts'
-import type { RouteOptions } from './translate.ts'
 import { retryPolicy } from './retry.ts'
+import type { RouteOptions } from './translate.ts'
 
 type Route = Init<'envoy.config.route.v3.Route'>
 type RouteAction = Init<'envoy.config.route.v3.RouteAction'>
@@ -82,14 +87,19 @@ export function forwardAction(
   const counted = single ? [single] : routes.filter((route) => route.weight)
   const hashes = counted.map((route) => destinationHash(options.ruleFor(route.destination.host), route.destination))
   action.hashPolicy = hashes.flatMap((hash) => hashPolicy(hash) ?? [])
-  action.retryPolicy = retryPolicy(rule.retries ?? options.defaultRetry, single !== undefined && hashes[0] !== undefined)
+  action.retryPolicy = retryPolicy(
+    rule.retries ?? options.defaultRetry,
+    single !== undefined && hashes[0] !== undefined,
+  )
   return { action, changes }
 }
 
 /** No timeout, unless one is stated; and the same for what a gRPC client asks for. */
 export function timeouts(stated: string | undefined, proxyless = false): RouteAction {
   const timeout = stated === undefined ? ZERO : duration(stated)
-  return proxyless ? { timeout, maxStreamDuration: { maxStreamDuration: timeout } } : { timeout, maxGrpcTimeout: timeout }
+  return proxyless
+    ? { timeout, maxStreamDuration: { maxStreamDuration: timeout } }
+    : { timeout, maxGrpcTimeout: timeout }
 }
 
 const clusterOf = (route: HTTPRouteDestination, options: RouteOptions): string =>
@@ -118,7 +128,11 @@ function applyRewrite(
   const regex = rewrite.uriRegexRewrite
   if (regex) {
     action.regexRewrite = { pattern: { regex: regex.match }, substitution: regex.rewrite }
-  } else if (rewrite.uri === '/' && options.semantics === 'gateway' && match?.pathSpecifier?.case === 'pathSeparatedPrefix') {
+  } else if (
+    rewrite.uri === '/' &&
+    options.semantics === 'gateway' &&
+    match?.pathSpecifier?.case === 'pathSeparatedPrefix'
+  ) {
     // The prefix goes, and a slash stays when nothing else does.
     const prefix = match.pathSpecifier.value.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
     action.regexRewrite = { pattern: { regex: `^${prefix}(/?)(.*)` }, substitution: '/\\2' }
@@ -130,7 +144,8 @@ function applyRewrite(
 function mirrors(rule: HTTPRoute, options: RouteOptions): RouteAction['requestMirrorPolicies'] {
   const wanted = [...(rule.mirrors ?? [])].map((mirror) => ({ to: mirror.destination, percent: mirror.percentage }))
   if (rule.mirror) {
-    const percent = rule.mirrorPercentage ?? (rule.mirrorPercent === undefined ? undefined : { value: rule.mirrorPercent })
+    const percent =
+      rule.mirrorPercentage ?? (rule.mirrorPercent === undefined ? undefined : { value: rule.mirrorPercent })
     wanted.unshift({ to: rule.mirror, percent })
   }
   return wanted.flatMap(({ to, percent }) => {

@@ -1,6 +1,6 @@
 import type { Route } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { HTTPRetry } from '../../api/kinds/virtual-service.ts'
-import { type Origin, type Service } from '../../registry/model.ts'
+import type { Origin, Service } from '../../registry/model.ts'
 import { isGrpc, type Protocol } from '../../registry/protocol.ts'
 import { type Init, make } from '../../xds/messages.ts'
 import { outboundCluster, traceOperation } from '../names.ts'

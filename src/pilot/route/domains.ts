@@ -2,7 +2,7 @@ import net from 'node:net'
 import { NO_ADDRESS, type Service } from '../../registry/model.ts'
 import type { PilotEnv } from '../env.ts'
 import { bracketed, hostPort } from '../names.ts'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 
 /** The domains of a virtual host, and those of them that only abbreviate a name. */
 export interface Domains {
@@ -17,7 +17,7 @@ export const NO_PORT = 0
  * Every name by which a client of a proxy's namespace may call a service, with its aliases and addresses; with `port`
  * each also as `name:port` (networking/core/httproute.go generateVirtualHostDomains).
  */
-export function serviceDomains(service: Service, port: number, proxy: Proxy, env: PilotEnv): Domains {
+export function serviceDomains(service: Service, port: number, proxy: ProxyNode, env: PilotEnv): Domains {
   const domains: string[] = []
   const abbreviations: string[] = []
   for (const name of [service.hostname, ...service.aliases.map((alias) => alias.hostname)]) {
@@ -36,11 +36,13 @@ export function serviceDomains(service: Service, port: number, proxy: Proxy, env
 }
 
 /** The address on which a proxy listens for a service (pilot/pkg/model/service.go GetAddressForProxy). */
-export function serviceAddress(service: Service, proxy: Proxy): string {
-  return service.address === NO_ADDRESS && service.autoAddress && proxy.dnsCapture ? service.autoAddress : service.address
+export function serviceAddress(service: Service, proxy: ProxyNode): string {
+  return service.address === NO_ADDRESS && service.autoAddress && proxy.dnsCapture
+    ? service.autoAddress
+    : service.address
 }
 
-function serviceAddresses(service: Service, proxy: Proxy): string[] {
+function serviceAddresses(service: Service, proxy: ProxyNode): string[] {
   return service.autoAddress && proxy.dnsCapture ? [service.autoAddress] : [service.address]
 }
 
@@ -68,7 +70,9 @@ function kubernetesNames(name: string, port: number, ownNamespace: string): stri
   if (svc <= 0 || dot + 1 > svc) return []
   const withNamespace = name.slice(0, svc)
   const same = name.slice(dot + 1, svc) === ownNamespace
-  const forms = same ? [name.slice(0, dot), `${withNamespace}.svc`, withNamespace] : [withNamespace, `${withNamespace}.svc`]
+  const forms = same
+    ? [name.slice(0, dot), `${withNamespace}.svc`, withNamespace]
+    : [withNamespace, `${withNamespace}.svc`]
   return port === NO_PORT ? forms : forms.flatMap((form) => [form, hostPort(form, port)])
 }
 

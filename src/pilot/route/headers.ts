@@ -44,7 +44,10 @@ function additions(operations: HeaderOperations | undefined): HeaderOption[] {
   return [...options(operations?.set, OVERWRITE), ...options(operations?.add, APPEND)]
 }
 
-function options(values: Record<string, string> | undefined, appendAction: typeof APPEND | typeof OVERWRITE): HeaderOption[] {
+function options(
+  values: Record<string, string> | undefined,
+  appendAction: typeof APPEND | typeof OVERWRITE,
+): HeaderOption[] {
   return Object.keys(values ?? {})
     .filter((key) => !isInternal(key))
     .sort()

@@ -30,7 +30,8 @@ export function routeMatch(match: HTTPMatchRequest | undefined, semantics: Route
     const claims = claimPath(name)
     if (claims) dynamicMetadata.push(claimMatcher(claims, value, true))
     // An absent header counts as an empty one, which does not match: so the route is taken.
-    else headers.push({ ...headerMatcher(name, value), invertMatch: true, treatMissingHeaderAsEmpty: !isPresence(value) })
+    else
+      headers.push({ ...headerMatcher(name, value), invertMatch: true, treatMissingHeaderAsEmpty: !isPresence(value) })
   }
   headers.sort((a, b) => ((a.name ?? '') < (b.name ?? '') ? -1 : (a.name ?? '') > (b.name ?? '') ? 1 : 0))
   if (match.method) headers.push(headerMatcher(':method', match.method))
@@ -89,7 +90,9 @@ function claimPath(name: string): string[] | undefined {
 /** A claim that is the string, or a list that holds it, in what the JWT filter has verified. */
 function claimMatcher(claims: string[], match: StringMatch, invert: boolean): MetadataMatcher {
   const string = { matchPattern: { case: 'stringMatch', value: stringMatcher(match) ?? {} } } as const
-  const list = { matchPattern: { case: 'listMatch', value: { matchPattern: { case: 'oneOf', value: string } } } } as const
+  const list = {
+    matchPattern: { case: 'listMatch', value: { matchPattern: { case: 'oneOf', value: string } } },
+  } as const
   return {
     filter: 'envoy.filters.http.jwt_authn',
     path: ['payload', ...claims].map((key) => ({ segment: { case: 'key', value: key } }) as const),

@@ -2,7 +2,7 @@ import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import { type Init, make } from '../../xds/messages.ts'
 import { DYNAMIC_DNS_CLUSTER, HTTP_PROXY_ROUTE, PASSTHROUGH_CLUSTER } from '../names.ts'
 import { ZERO } from '../proto.ts'
-import { isIpv6Only, type Proxy } from '../proxy.ts'
+import { isIpv6Only, type ProxyNode } from '../proxy.ts'
 import { proxyConfigOf, proxyHeaders } from '../proxy-config.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { egressFor } from '../scope/sidecar-scope.ts'
@@ -15,7 +15,7 @@ const ONE_MEGABYTE = 1024 * 1024
  * A route configuration by name: `9080` (all services of the port), `host:9080` (one sniffed service), `http_proxy`, or
  * the path of a unix socket; empty for a name that means nothing (networking/core/httproute.go BuildHTTPRoutes).
  */
-export function routeConfiguration(push: PushContext, proxy: Proxy, name: string): RouteConfiguration {
+export function routeConfiguration(push: PushContext, proxy: ProxyNode, name: string): RouteConfiguration {
   const scope = push.scopeOf(proxy)
   const labels = push.virtualServices.usesLabels || push.destinationRules.usesLabels
   const key = [
@@ -32,7 +32,7 @@ export function routeConfiguration(push: PushContext, proxy: Proxy, name: string
   return memoized(push.routeMemo, key.join('\n'), () => build(push, proxy, name))
 }
 
-function build(push: PushContext, proxy: Proxy, name: string): RouteConfiguration {
+function build(push: PushContext, proxy: ProxyNode, name: string): RouteConfiguration {
   const scope = push.scopeOf(proxy)
   const unix = name.startsWith('unix://')
   const colon = name.lastIndexOf(':')
@@ -66,7 +66,7 @@ function ofHost(hosts: readonly VirtualHostInit[], name: string, host: string): 
 }
 
 /** What unknown hosts get: let through, resolved by name, or 502. */
-export function catchAll(push: PushContext, proxy: Proxy): VirtualHostInit {
+export function catchAll(push: PushContext, proxy: ProxyNode): VirtualHostInit {
   const { mode, egressProxy } = push.scopeOf(proxy).outbound
   const headers = proxyHeaders(proxyConfigOf(push, proxy), true)
   const names = { ALLOW_ANY: 'allow_any', REGISTRY_ONLY: 'block_all', ALLOW_ANY_DYNAMIC_DNS: 'allow_any_dynamic_dns' }
@@ -93,4 +93,3 @@ export function catchAll(push: PushContext, proxy: Proxy): VirtualHostInit {
     includeRequestAttemptCount: headers.attemptCount,
   }
 }
-

@@ -5,7 +5,7 @@ import { isHttpOrSniffed } from '../../registry/protocol.ts'
 import type { Init } from '../../xds/messages.ts'
 import { bracketed, hostPort } from '../names.ts'
 import { type FilterMetadata, originMetadata } from '../provenance.ts'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 import { proxyConfigOf, proxyHeaders } from '../proxy-config.ts'
 import type { MergedRule } from '../scope/destination-rules.ts'
 import type { PushContext } from '../scope/push-context.ts'
@@ -36,7 +36,12 @@ const GATEWAYS: ReadonlySet<string> = new Set([MESH_GATEWAY])
  * The virtual hosts of a port; for port 0 those of all ports, for an HTTP proxy or a unix socket
  * (networking/core/httproute.go BuildSidecarOutboundVirtualHosts).
  */
-export function outboundVirtualHosts(push: PushContext, proxy: Proxy, egress: EgressScope, port: number): VirtualHostInit[] {
+export function outboundVirtualHosts(
+  push: PushContext,
+  proxy: ProxyNode,
+  egress: EgressScope,
+  port: number,
+): VirtualHostInit[] {
   const services = servicesOfPort(egress, port, proxy)
   // Only on port 80 may a VirtualService stand for a host that no service has.
   const configs =
@@ -57,7 +62,7 @@ export function outboundVirtualHosts(push: PushContext, proxy: Proxy, egress: Eg
   })
 }
 
-function servicesOfPort(egress: EgressScope, port: number, proxy: Proxy): Map<string, Service> {
+function servicesOfPort(egress: EgressScope, port: number, proxy: ProxyNode): Map<string, Service> {
   const out = new Map<string, Service>()
   for (const service of egress.services) {
     if (port === 0) {
@@ -83,7 +88,7 @@ function concerns(config: VirtualServiceConfig, services: ReadonlyMap<string, Se
 
 function virtualServiceEntries(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   egress: EgressScope,
   services: ReadonlyMap<string, Service>,
   config: VirtualServiceConfig,
@@ -111,7 +116,7 @@ function virtualServiceEntries(
 
 function routeOptions(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   services: ReadonlyMap<string, Service>,
   config: VirtualServiceConfig,
   listenerPort: number,
@@ -163,7 +168,7 @@ function splitHosts(
   return { hosts, matched: [...new Set(matched)] }
 }
 
-function serviceEntries(push: PushContext, proxy: Proxy, service: Service): Entry[] {
+function serviceEntries(push: PushContext, proxy: ProxyNode, service: Service): Entry[] {
   const rule = push.scopeOf(proxy).byHostname.has(service.hostname) ? push.ruleFor(proxy, service) : undefined
   return service.ports
     .filter((port) => isHttpOrSniffed(port.protocol))
@@ -184,7 +189,7 @@ function serviceEntries(push: PushContext, proxy: Proxy, service: Service): Entr
 /** Names virtual hosts and gives each domain to the first that wants it. */
 function nameHosts(
   push: PushContext,
-  proxy: Proxy,
+  proxy: ProxyNode,
   entries: readonly Entry[],
   listenerPort: number,
 ): { port: number; init: VirtualHostInit }[] {

@@ -67,7 +67,10 @@ function mergeMatch(root: HTTPMatchRequest, leaf: HTTPMatchRequest): HTTPMatchRe
   }
 }
 
-function merged<T>(root: Record<string, T> | undefined, leaf: Record<string, T> | undefined): Record<string, T> | undefined {
+function merged<T>(
+  root: Record<string, T> | undefined,
+  leaf: Record<string, T> | undefined,
+): Record<string, T> | undefined {
   return root || leaf ? { ...root, ...leaf } : undefined
 }
 
@@ -75,7 +78,11 @@ function conflict(root: HTTPMatchRequest, leaf: HTTPMatchRequest): boolean {
   const maps = ['headers', 'withoutHeaders', 'queryParams'] as const
   const strings = ['uri', 'scheme', 'method', 'authority'] as const
   if (strings.some((field) => stringConflict(root[field], leaf[field]))) return true
-  if (maps.some((field) => Object.entries(leaf[field] ?? {}).some(([key, value]) => stringConflict(root[field]?.[key], value)))) {
+  if (
+    maps.some((field) =>
+      Object.entries(leaf[field] ?? {}).some(([key, value]) => stringConflict(root[field]?.[key], value)),
+    )
+  ) {
     return true
   }
   if ((root.ignoreUriCase ?? false) !== (leaf.ignoreUriCase ?? false)) return true

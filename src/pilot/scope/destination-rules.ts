@@ -171,7 +171,10 @@ function unite(rule: MergedRule, object: ApiObject<'DestinationRule'>): void {
 
 function setOf(index: Map<string, RuleSet>, namespace: string): RuleSet {
   let known = index.get(namespace)
-  if (!known) index.set(namespace, (known = new RuleSet()))
+  if (!known) {
+    known = new RuleSet()
+    index.set(namespace, known)
+  }
   return known
 }
 
@@ -182,4 +185,3 @@ function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
 function nonEmpty<T>(list: T[]): T[] | undefined {
   return list.length ? list : undefined
 }
-

@@ -55,12 +55,7 @@ export class EgressHosts {
   importsVirtualService(config: VirtualServiceConfig): boolean {
     return [config.namespace, ANY].some((key) => {
       const known = this.#byNamespace.get(key)
-      return (
-        known &&
-        config.hosts.some(
-          (host) => overlaps(known, host) && !this.#excludes(config.namespace, host),
-        )
-      )
+      return known && config.hosts.some((host) => overlaps(known, host) && !this.#excludes(config.namespace, host))
     })
   }
 }

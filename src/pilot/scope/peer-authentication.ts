@@ -44,7 +44,10 @@ export class PeerAuthentications {
     const policies = this.#byNamespace.get(namespace)
     const key = policies?.some(hasSelector) ? `${namespace}\0${JSON.stringify(labels)}` : namespace
     let known = this.#known.get(key)
-    if (!known) this.#known.set(key, (known = this.#compose(namespace, labels)))
+    if (!known) {
+      known = this.#compose(namespace, labels)
+      this.#known.set(key, known)
+    }
     return known
   }
 

@@ -1,5 +1,4 @@
-import type { ApiObject } from '../../api/objects.ts'
-import type { Kind } from '../../api/objects.ts'
+import type { ApiObject, Kind } from '../../api/objects.ts'
 import type { AddressAllotter } from '../../registry/addresses.ts'
 import { selects } from '../../registry/labels.ts'
 import type { Service } from '../../registry/model.ts'
@@ -7,7 +6,7 @@ import { REGISTRY_KINDS, Registry } from '../../registry/registry.ts'
 import type { Snapshot } from '../../store/store.ts'
 import type { PilotEnv } from '../env.ts'
 import { type Mesh, meshOf } from '../mesh.ts'
-import type { Proxy } from '../proxy.ts'
+import type { ProxyNode } from '../proxy.ts'
 import { DestinationRules, type MergedRule, ruleFor } from './destination-rules.ts'
 import { PeerAuthentications } from './peer-authentication.ts'
 import { type SidecarScope, sidecarScope } from './sidecar-scope.ts'
@@ -80,7 +79,8 @@ export class PushContext {
     this.clusterMemo = before && base ? before.clusterMemo : new Map()
     const sameSidecars = same('Sidecar')
     this.routeMemo = before && base && sameRoutes && sameSidecars ? before.routeMemo : new Map()
-    const sameLayer4 = sameRoutes || (before && snapshot.list('Sidecar').length === 0 && sameLayer4Routes(before.snapshot, snapshot))
+    const sameLayer4 =
+      sameRoutes || (before && snapshot.list('Sidecar').length === 0 && sameLayer4Routes(before.snapshot, snapshot))
     this.listenerMemo = before && base && sameLayer4 && sameSidecars ? before.listenerMemo : new Map()
     if (before && base && sameRoutes && sameSidecars) {
       this.#scopes = before.#scopes
@@ -89,15 +89,18 @@ export class PushContext {
   }
 
   /** The scope of a proxy: the Sidecar that selects it, its namespace's, the root namespace's, or none. */
-  scopeOf(proxy: Proxy): SidecarScope {
+  scopeOf(proxy: ProxyNode): SidecarScope {
     const object = proxy.type === 'sidecar' ? this.#sidecarFor(proxy) : undefined
     const key = `${proxy.namespace}\0${object ? `${object.metadata.namespace}/${object.metadata.name}` : ''}`
     let scope = this.#scopes.get(key)
-    if (!scope) this.#scopes.set(key, (scope = sidecarScope(this, proxy.namespace, object)))
+    if (!scope) {
+      scope = sidecarScope(this, proxy.namespace, object)
+      this.#scopes.set(key, scope)
+    }
     return scope
   }
 
-  #sidecarFor(proxy: Proxy): ApiObject<'Sidecar'> | undefined {
+  #sidecarFor(proxy: ProxyNode): ApiObject<'Sidecar'> | undefined {
     const all = this.snapshot.list('Sidecar')
     const own = all.filter((object) => object.metadata.namespace === proxy.namespace)
     return (
@@ -141,10 +144,13 @@ export class PushContext {
   }
 
   /** The DestinationRule that counts for a client and a service. */
-  ruleFor(proxy: Proxy, service: Service, direction: 'inbound' | 'outbound' = 'outbound'): MergedRule | undefined {
+  ruleFor(proxy: ProxyNode, service: Service, direction: 'inbound' | 'outbound' = 'outbound'): MergedRule | undefined {
     const key = `${proxy.namespace}\0${service.namespace}\0${service.hostname}`
     let rules = this.#rules.get(key)
-    if (!rules) this.#rules.set(key, (rules = this.destinationRules.forService(proxy.namespace, service)))
+    if (!rules) {
+      rules = this.destinationRules.forService(proxy.namespace, service)
+      this.#rules.set(key, rules)
+    }
     return ruleFor(rules, proxy, direction)
   }
 
@@ -181,6 +187,7 @@ function sameList(a: readonly ApiObject[], b: readonly ApiObject[]): boolean {
 }
 
 function sameLayer4Routes(before: Snapshot, after: Snapshot): boolean {
-  const layer4 = (snapshot: Snapshot) => snapshot.list('VirtualService').filter(({ spec }) => spec.tcp?.length || spec.tls?.length)
+  const layer4 = (snapshot: Snapshot) =>
+    snapshot.list('VirtualService').filter(({ spec }) => spec.tcp?.length || spec.tls?.length)
   return sameList(layer4(before), layer4(after))
 }

@@ -11,7 +11,11 @@ export function resolveNames(spec: VirtualService, namespace: string, domain: st
   const route = <T extends { destination: Destination }>(item: T): T => ({ ...item, destination: to(item.destination) })
   const match = <T extends { gateways?: string[] }>(item: T): T =>
     item.gateways ? { ...item, gateways: item.gateways.map((name) => gatewayName(name, namespace)) } : item
-  const layer4 = <T extends { match?: M[]; route?: R[] }, M extends { gateways?: string[] }, R extends { destination: Destination }>(
+  const layer4 = <
+    T extends { match?: M[]; route?: R[] },
+    M extends { gateways?: string[] },
+    R extends { destination: Destination },
+  >(
     rule: T,
   ): T => ({ ...rule, match: rule.match?.map(match), route: rule.route?.map(route) })
   return {

@@ -7,8 +7,8 @@ import type { Port, Service } from '../../registry/model.ts'
 import { parseProtocol } from '../../registry/protocol.ts'
 import { EgressHosts } from './egress-hosts.ts'
 import type { PushContext } from './push-context.ts'
-import { destinationsOf } from './vs-destinations.ts'
 import { MESH_GATEWAY, type VirtualServiceConfig } from './virtual-services.ts'
+import { destinationsOf } from './vs-destinations.ts'
 
 /** What one egress entry of a Sidecar imports; the implicit entry imports everything. */
 export interface EgressScope {
@@ -65,7 +65,9 @@ export function sidecarScope(
     services: services.list,
     byHostname: services.byHostname,
     outbound: {
-      mode: (sidecar?.outboundTrafficPolicy ?? mesh)?.mode ?? (sidecar?.outboundTrafficPolicy ? 'REGISTRY_ONLY' : 'ALLOW_ANY'),
+      mode:
+        (sidecar?.outboundTrafficPolicy ?? mesh)?.mode ??
+        (sidecar?.outboundTrafficPolicy ? 'REGISTRY_ONLY' : 'ALLOW_ANY'),
       egressProxy: sidecar?.outboundTrafficPolicy?.egressProxy,
     },
   }
@@ -107,10 +109,7 @@ function oneNamespacePerHost(services: Service[], own: string): Service[] {
   for (const service of services) {
     const next = { namespace: service.namespace, kubernetes: service.registry === 'Kubernetes' }
     const known = chosen.get(service.hostname)
-    const better =
-      !known ||
-      next.namespace === own ||
-      (!known.kubernetes && next.kubernetes && known.namespace !== own)
+    const better = !known || next.namespace === own || (!known.kubernetes && next.kubernetes && known.namespace !== own)
     if (better) chosen.set(service.hostname, next)
   }
   return services.filter((service) => chosen.get(service.hostname)?.namespace === service.namespace)

@@ -1,3 +1,4 @@
+import { RE2JS } from 're2js'
 import type { BreakerDescription, ClusterDescription, HostDescription } from '../upstream/describe.ts'
 import { HostHealth } from '../upstream/host.ts'
 import { type AdminHandler, json, text } from './handler.ts'
@@ -7,9 +8,21 @@ import { socketAddress } from './listeners.ts'
 export const clusters: AdminHandler = {
   path: '/clusters',
   help: 'upstream cluster status',
-  params: [{ name: 'format', help: 'File format to use', oneOf: ['text', 'json'] }],
+  params: [
+    { name: 'filter', help: 'Regular expression (Google re2) for filtering clusters by name' },
+    { name: 'format', help: 'File format to use', oneOf: ['text', 'json'] },
+  ],
   run(view, query) {
-    const all = view.clusters()
+    let all = view.clusters()
+    const filter = query.get('filter')
+    if (filter) {
+      try {
+        const regex = RE2JS.compile(filter)
+        all = all.filter(({ name }) => regex.matcher(name).find())
+      } catch {
+        return { status: 400, body: 'Invalid re2 regex' }
+      }
+    }
     if (query.get('format') === 'json') return json({ cluster_statuses: all.map(statusOf) })
     return text(all.map(linesOf).join(''))
   },

@@ -14,7 +14,7 @@ type NameTest = (name: string) => boolean
 /** `/config_dump` (source/server/admin/config_dump_handler.cc). Secrets are redacted. */
 export const configDump: AdminHandler = {
   path: '/config_dump',
-  help: 'dump current Envoy configs (experimental)',
+  help: 'dump current Envoy configs',
   params: [
     { name: 'resource', help: 'The resource to dump' },
     {
@@ -93,17 +93,19 @@ function dumpSections(view: AdminView, test: NameTest, includeEds: boolean): Dum
     clusterSection(view, test),
     ...(includeEds ? [endpointSections(view.clusters(), test)] : []),
     listenerSection(view, test),
-    {
-      type: 'ScopedRoutesConfigDump',
-      fields: {},
-      elements: {
-        inline_scoped_route_configs: 'InlineScopedRouteConfigs',
-        dynamic_scoped_route_configs: 'DynamicScopedRouteConfigs',
-      },
-    },
-    routeSection(view, test),
+    // Without a connection manager there is nobody to tell of routes.
+    ...(view.routesUsed() ? [SCOPED_ROUTES, routeSection(view, test)] : []),
     secretSection(view, test),
   ]
+}
+
+const SCOPED_ROUTES: DumpSection = {
+  type: 'ScopedRoutesConfigDump',
+  fields: {},
+  elements: {
+    inline_scoped_route_configs: 'InlineScopedRouteConfigs',
+    dynamic_scoped_route_configs: 'DynamicScopedRouteConfigs',
+  },
 }
 
 function clusterSection(view: AdminView, test: NameTest): DumpSection {

@@ -67,6 +67,8 @@ export interface AdminView {
   cdsVersion(): string
   ldsVersion(): string
   listeners(): readonly ListenerView[]
+  /** True when a listener has a connection manager. */
+  routesUsed(): boolean
   staticRoutes(): readonly VersionedResource[]
   dynamicRoutes(): readonly VersionedResource[]
   secrets(): readonly SecretEntry[]

@@ -108,21 +108,14 @@ class CorsFilter implements HttpFilter {
     if (!on) return HeadersStatus.CONTINUE
     const method = head.get(H.accessControlRequestMethod)
     const preflight = head.method === 'OPTIONS' && method !== undefined && method !== ''
-    if (!ok) {
-      if (preflight && !flag(levels, 'forward', true)) {
-        slot.sendLocalReply(PREFLIGHT)
-        return HeadersStatus.STOP
-      }
-      return HeadersStatus.CONTINUE
-    }
     this.levels = levels
-    if (!preflight) {
-      this.origin = origin
-      return HeadersStatus.CONTINUE
-    }
+    if (ok) this.origin = origin
+    if (!preflight) return HeadersStatus.CONTINUE
+    // A stranger's preflight that may not go on is answered without an allowed origin.
+    if (!ok && flag(levels, 'forward', true)) return HeadersStatus.CONTINUE
     const wanted = head.get(A.requestHeaders)
     const network = head.get(A.requestPrivateNetwork) === 'true'
-    slot.sendLocalReply(PREFLIGHT, (reply) => this.preflight(reply, origin, method, wanted, network))
+    slot.sendLocalReply(PREFLIGHT, (reply) => this.preflight(reply, ok ? origin : '', method, wanted, network))
     return HeadersStatus.STOP
   }
 
@@ -134,7 +127,7 @@ class CorsFilter implements HttpFilter {
     network: boolean,
   ): void {
     const { levels } = this
-    reply.set(A.allowOrigin, origin)
+    setIf(reply, A.allowOrigin, origin)
     if (flag(levels, 'credentials', false)) reply.set(A.allowCredentials, 'true')
     const methods = text(levels, 'methods')
     setIf(reply, A.allowMethods, methods === '*' ? method : methods)

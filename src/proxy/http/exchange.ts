@@ -381,6 +381,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     const grpc = isGrpcContentType(this.request.get(H.contentType))
     const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body
     const head = localReplyHead(reply, body, grpc)
+    info.responseCode = head.status
     if (this.cachedRoute !== undefined) applyMutations(this.cachedRoute.responseMutations, head, info)
     modify?.(head)
     if (this.response !== undefined) this.encode.begin([]) // an answer was under way: this one replaces it

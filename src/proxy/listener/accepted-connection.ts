@@ -1,7 +1,7 @@
 import type { Timer } from '../../runtime.ts'
 import { type SocketTransport, serverTls } from '../net/transport.ts'
 import type { StreamInfo } from '../stream-info.ts'
-import { connectionStreamInfo } from '../tcp/stream-info.ts'
+import { sharedStreamInfo } from '../tcp/stream-info.ts'
 import type { Transport, TransportHandler } from './connection.ts'
 import type { FilterChain } from './filter-chain.ts'
 import type { Incoming } from './incoming.ts'
@@ -148,7 +148,8 @@ export class AcceptedConnection implements TransportHandler {
     const record = this.record()
     record.flags.push('NR')
     record.responseCodeDetails = 'filter_chain_not_found'
-    transport.destroy(true)
+    // The kernel resets a connection that is closed with bytes unread; those that a filter has read count as unread.
+    transport.destroy(this.seen !== undefined && this.seen.length > incoming.consumed)
     this.log(record)
   }
 
@@ -164,13 +165,14 @@ export class AcceptedConnection implements TransportHandler {
     const record = listener.loggers.length > 0 ? this.record() : undefined
     let current: Transport = transport
     chain.connections.add(current)
-    transport.socket.once('close', () => {
-      chain.connections.delete(current)
+    // Before the transport's own, so that the listener's log line comes before the filter's.
+    transport.socket.prependOnceListener('close', () => {
       stats.cxDestroy.inc()
       stats.cxActive.dec()
       stats.workerCxActive.dec()
       stats.cxLength.record(runtime.now() - started)
       if (record) this.log(record)
+      chain.left(current)
     })
     if (!chain.handler) transport.destroy()
     else if (!chain.tls) chain.handler.onConnection(transport)
@@ -223,10 +225,11 @@ export class AcceptedConnection implements TransportHandler {
   }
 
   private record(): StreamInfo {
-    return connectionStreamInfo(this.listener.deps.context.runtime, this.transport.info)
+    return sharedStreamInfo(this.listener.deps.context.runtime, this.transport.info)
   }
 
   private log(record: StreamInfo): void {
+    record.listenerName ??= this.listener.name
     record.end = this.listener.deps.context.runtime.now()
     for (const logger of this.listener.loggers) logger.log(record)
   }

@@ -9,6 +9,8 @@ export interface CaptureEntry {
   readonly originalDestination: Address
   /** Whether the connection enters by `virtualInbound` or by `virtualOutbound`. */
   readonly direction: 'inbound' | 'outbound'
+  /** Whose connections they are, when the address book does not know the socket they come from. */
+  readonly client?: string
 }
 
 /** Takes a connection that was accepted for another destination. */

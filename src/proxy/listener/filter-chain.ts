@@ -37,6 +37,7 @@ export class FilterChain {
   /** ms for the TLS handshake; 0: none. */
   readonly transportSocketConnectTimeout: number
   readonly connections = new Set<Transport>()
+  private readonly emptied: (() => void)[] = []
   private readonly drainState: DrainState
   private users = 0
   private missing = 0
@@ -131,11 +132,19 @@ export class FilterChain {
     return true
   }
 
-  /** Ends what is left of its connections, and its subscriptions. */
-  destroy(): void {
+  /** A connection is gone. */
+  left(transport: Transport): void {
+    this.connections.delete(transport)
+    if (this.connections.size === 0) for (const done of this.emptied.splice(0)) done()
+  }
+
+  /** Ends what is left of its connections, and its subscriptions; resolves when the last of them has been logged. */
+  destroy(): Promise<void> {
     this.timer?.cancel()
     for (const transport of [...this.connections]) transport.destroy()
     this.handler?.close()
     this.tls?.close()
+    if (this.connections.size === 0) return Promise.resolve()
+    return new Promise((resolve) => this.emptied.push(resolve))
   }
 }

@@ -341,7 +341,7 @@ export class ListenerManager {
   /** Takes a connection from a capture socket: it enters as if the kernel had redirected it. */
   capture(socket: net.Socket, entry: CaptureEntry): void {
     const entrance = this.byName.get(CAPTURE_LISTENERS[entry.direction])?.active
-    if (entrance) entrance.listener.accept(socket, entry.originalDestination)
+    if (entrance) entrance.listener.accept(socket, entry)
     else socket.resetAndDestroy()
   }
 
@@ -365,20 +365,21 @@ export class ListenerManager {
     }
   }
 
-  /** Closes everything at once. */
-  close(): void {
+  /** Closes everything at once; resolves when every connection is closed and logged. */
+  async close(): Promise<void> {
+    const gone: FilterChain[] = []
     for (const managed of this.byName.values()) {
       for (const socket of managed.sockets.values()) socket.close()
       managed.sockets.clear()
-      const chains = [managed.active, managed.warming].flatMap((g) => g?.listener.release() ?? [])
-      for (const chain of chains) chain.destroy()
+      gone.push(...[managed.active, managed.warming].flatMap((g) => g?.listener.release() ?? []))
     }
     this.byName.clear()
     for (const [chain, timer] of this.draining) {
       timer.cancel()
-      chain.destroy()
+      gone.push(chain)
     }
     this.draining.clear()
     this.index()
+    await Promise.all(gone.map((chain) => chain.destroy()))
   }
 }

@@ -1,6 +1,15 @@
 import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
 import type { Address } from './connection.ts'
 
+/** Counters of limits and extensions that there are none of here. */
+const NEVER_COUNTED = [
+  'downstream_cx_overflow',
+  'downstream_cx_overload_reject',
+  'downstream_global_cx_overflow',
+  'extension_config_missing',
+  'network_extension_config_missing',
+]
+
 /** Counters of one listener (source/common/listener_manager/active_listener_base.h). */
 export class ListenerStats {
   readonly cxTotal: Counter
@@ -31,9 +40,7 @@ export class ListenerStats {
     this.filterRemoteClose = stats.counter(`${scope}.downstream_listener_filter_remote_close`)
     this.workerCxTotal = stats.counter(`${scope}.worker_0.downstream_cx_total`)
     this.workerCxActive = stats.gauge(`${scope}.worker_0.downstream_cx_active`)
-    for (const name of ['downstream_cx_overflow', 'downstream_cx_overload_reject', 'downstream_global_cx_overflow']) {
-      stats.counter(`${scope}.${name}`)
-    }
+    for (const name of NEVER_COUNTED) stats.counter(`${scope}.${name}`)
   }
 }
 

@@ -7,6 +7,7 @@ import type { AccessLogger } from '../observe/formatter.ts'
 import { compileAccessLoggers } from '../observe/formatter.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import { AcceptedConnection } from './accepted-connection.ts'
+import type { CaptureEntry } from './capture.ts'
 import { type Address, formatAddress } from './connection.ts'
 import { FilterChain } from './filter-chain.ts'
 import { FilterChainMatcher } from './filter-chain-match.ts'
@@ -157,12 +158,13 @@ export class Listener {
     }
   }
 
-  /** Takes a connection from a socket of this listener, or from a capture socket (`originalDestination`). */
-  accept(socket: net.Socket, originalDestination?: Address): void {
+  /** Takes a connection from a socket of this listener, or from a capture socket (`captured`). */
+  accept(socket: net.Socket, captured?: CaptureEntry): void {
     const { runtime, book } = this.deps.context
     const transport = acceptTransport(socket, { runtime, book, bufferLimit: this.bufferLimit })
-    const { local, remote } = transport.info
-    this.admit(transport, new Incoming(local, remote, originalDestination), this.handOff)
+    const { local } = transport.info
+    const remote = peerOf(socket, transport.info.remote, captured)
+    this.admit(transport, new Incoming(local, remote, captured?.originalDestination), this.handOff)
   }
 
   /** Runs the listener filters, then hands the connection to its chain. */
@@ -186,4 +188,10 @@ export class Listener {
     this.released = true
     return this.chains.filter((chain) => chain.release())
   }
+}
+
+/** A program on this machine has no address of a pod; what it sends by a pod's capture socket comes from that pod. */
+function peerOf(socket: net.Socket, remote: Address, captured: CaptureEntry | undefined): Address {
+  if (captured?.client === undefined || remote.ip !== socket.remoteAddress) return remote
+  return { ip: captured.client, port: remote.port }
 }

@@ -211,6 +211,11 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
 
   private readonly receive = (chunk: Buffer): void => {
     if (this.closing) return
+    if (this.paused || !this.started) {
+      // TLS hands over what it has decrypted, whether or not anyone reads.
+      this.early = this.early === undefined ? Buffer.from(chunk) : Buffer.concat([this.early, chunk])
+      return
+    }
     this.bytesRead += chunk.length
     enterTurn()
     try {

@@ -94,6 +94,8 @@ class ServerHandshake {
     socket.on('_tlsError', this.onError)
     socket.on('error', this.onError)
     socket.on('close', this.onClose)
+    // With half-open sockets the end of the stream alone does not close one.
+    socket.on('end', this.onClose)
   }
 
   cancel(): void {
@@ -115,7 +117,7 @@ class ServerHandshake {
     }
     this.over = true
     socket.off('secure', this.onSecure).off('_tlsError', this.onError).off('error', this.onError)
-    socket.off('close', this.onClose)
+    socket.off('close', this.onClose).off('end', this.onClose)
     releaseControl(socket)
     info.sni = sni
     info.tls = facts

@@ -11,6 +11,7 @@ import { durationOf } from './format/durations.ts'
 import { isResponseFlag } from './format/flags.ts'
 import { grpcStatusOf } from './format/grpc.ts'
 import { metadataValue } from './format/metadata.ts'
+import { logTypeOf } from './format/stream.ts'
 
 /** Whether a finished stream is logged. */
 export type LogFilter = (info: StreamInfo) => boolean
@@ -131,8 +132,7 @@ export function compileLogFilter(config: AccessLogFilter, runtime: Runtime): Log
     case 'logTypeFilter': {
       const types = new Set<AccessLogType>(filter.value.types.map((t) => LOG_TYPES[t] ?? 'NotSet'))
       const { exclude } = filter.value
-      return (info) =>
-        types.has(info.accessLogType ?? (info.protocol ? 'DownstreamEnd' : 'TcpConnectionEnd')) !== exclude
+      return (info) => types.has(logTypeOf(info)) !== exclude
     }
     case 'extensionFilter': {
       const any = filter.value.configType.value

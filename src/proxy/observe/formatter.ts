@@ -7,7 +7,5 @@ export {
   compileFormat,
   compileHeaderFormat,
   compileJsonFormat,
-  compileSubstitutionFormat,
-  DEFAULT_FORMAT,
   type Formatter,
 } from './format/compile.ts'

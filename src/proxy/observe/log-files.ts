@@ -5,6 +5,8 @@ import type { Counter, Gauge, StatsStore } from './stats.ts'
 
 /** Longest time, in ms, that a line waits before it is written. */
 const FLUSH_MS = 500
+/** A file is looked for in its place at most this often, in ms. */
+const LOOK_MS = 1000
 /** A buffer of this many bytes is written at once, as Envoy does. */
 const FLUSH_BYTES = 64 * 1024
 /** Past this many bytes waiting for a stalled disk, lines are dropped and counted as failed writes. */
@@ -97,8 +99,11 @@ export class BufferedLogFiles implements LogFiles {
 
 /** Takes whole batches, one at a time. */
 interface Sink {
-  /** `done` is called once, with whether all of it was written; maybe before `write` returns. */
-  write(bytes: Buffer, done: (ok: boolean) => void): void
+  /**
+   * `done` is called once, with whether all of it was written; maybe before `write` returns. `look`: see whether
+   * the file is still in its place.
+   */
+  write(bytes: Buffer, look: boolean, done: (ok: boolean) => void): void
   /** Opens again; false when that failed. */
   reopen(): boolean
   close(): void
@@ -106,7 +111,7 @@ interface Sink {
 
 function streamSink(write: (bytes: Uint8Array) => void): Sink {
   return {
-    write(bytes, done) {
+    write(bytes, _look, done) {
       write(bytes)
       done(true)
     },
@@ -126,7 +131,11 @@ class FileSink implements Sink {
     this.#inode = fs.fstatSync(this.#fd).ino
   }
 
-  write(bytes: Buffer, done: (ok: boolean) => void): void {
+  write(bytes: Buffer, look: boolean, done: (ok: boolean) => void): void {
+    if (!look) {
+      this.#append(bytes, done)
+      return
+    }
     fs.stat(this.#path, (error, stat) => {
       if ((error?.code === 'ENOENT' || (stat && stat.ino !== this.#inode)) && !this.reopen()) done(false)
       else this.#append(bytes, done)
@@ -164,6 +173,7 @@ class BufferedLog implements LogFile {
   readonly #sink: Sink
   #waiting = ''
   #inFlight = 0
+  #looked = Number.NEGATIVE_INFINITY
   #timer: Timer | undefined
   #reopen = false
   #idle: (() => void)[] = []
@@ -203,7 +213,10 @@ class BufferedLog implements LogFile {
     const bytes = Buffer.from(this.#waiting, 'latin1')
     this.#waiting = ''
     this.#inFlight = bytes.length
-    this.#sink.write(bytes, this.#written)
+    const now = this.#runtime.now()
+    const look = now - this.#looked >= LOOK_MS
+    if (look) this.#looked = now
+    this.#sink.write(bytes, look, this.#written)
   }
 
   readonly #written = (ok: boolean): void => {

@@ -55,7 +55,7 @@ export function adminView(server: AdminSource): AdminView {
     runtime,
     get stats() {
       server.ads?.publishStats()
-      server.stats.gauge('server.uptime').set(Math.floor((runtime.wallNow() - server.started) / 1000))
+      publishServerStats(server)
       return server.stats
     },
     node: bootstrap.node,
@@ -74,6 +74,7 @@ export function adminView(server: AdminSource): AdminView {
     cdsVersion: () => server.ads?.cdsVersion ?? '',
     ldsVersion: () => server.ads?.ldsVersion ?? '',
     listeners: () => server.listeners.all().map(listenerView),
+    routesUsed: () => server.routes.wanted.length > 0 || inlineRoutes(server).length > 0,
     staticRoutes: () => inlineRoutes(server),
     dynamicRoutes: () => server.routes.resources(),
     secrets: () => server.secrets.entries(),
@@ -100,6 +101,21 @@ export function adminView(server: AdminSource): AdminView {
     },
     quit: () => options.onQuit?.(),
   }
+}
+
+/** Gauges of `server.` (source/server/server.h) that are only looked up when somebody asks. */
+function publishServerStats(server: AdminSource): void {
+  const { runtime, commandLineOptions } = server.options
+  const gauge = (name: string, value: number) => server.stats.gauge(`server.${name}`).set(value)
+  const memory = process.memoryUsage()
+  gauge('uptime', Math.floor((runtime.wallNow() - server.started) / 1000))
+  gauge('concurrency', Number(commandLineOptions?.concurrency ?? 1))
+  gauge('memory_allocated', memory.heapUsed)
+  gauge('memory_heap_size', memory.heapTotal)
+  gauge('memory_physical_size', memory.rss)
+  let connections = 0
+  for (const { active } of server.listeners.all()) connections += active?.listener.connections ?? 0
+  gauge('total_connections', connections)
 }
 
 function listenerView(managed: ManagedListener): ListenerView {

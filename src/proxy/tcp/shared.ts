@@ -3,6 +3,15 @@ import type { AccessLogger } from '../observe/formatter.ts'
 import type { Counter, Gauge, StatsStore } from '../observe/stats.ts'
 import type { TcpProxyConfig } from './config.ts'
 
+/** Counters of things that do not happen here. */
+const NEVER_COUNTED = [
+  'downstream_cx_drain_close',
+  'downstream_cx_overload_close',
+  'early_data_received_count_total',
+  'route_delayed_total',
+  'upstream_flush_total',
+]
+
 /** The counters of one stat prefix (source/common/tcp_proxy/tcp_proxy.h). */
 export class TcpProxyStats {
   readonly cxTotal: Counter
@@ -27,8 +36,7 @@ export class TcpProxyStats {
     this.maxDuration = stats.counter(`tcp.${prefix}.max_downstream_connection_duration`)
     this.rxBuffered = stats.gauge(`tcp.${prefix}.downstream_cx_rx_bytes_buffered`)
     this.txBuffered = stats.gauge(`tcp.${prefix}.downstream_cx_tx_bytes_buffered`)
-    stats.counter(`tcp.${prefix}.early_data_received_count_total`)
-    stats.counter(`tcp.${prefix}.upstream_flush_total`)
+    for (const name of NEVER_COUNTED) stats.counter(`tcp.${prefix}.${name}`)
     stats.gauge(`tcp.${prefix}.upstream_flush_active`)
   }
 }

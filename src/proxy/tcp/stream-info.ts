@@ -2,8 +2,20 @@ import type { Runtime } from '../../runtime.ts'
 import type { ConnectionInfo } from '../listener/connection.ts'
 import type { StreamInfo } from '../stream-info.ts'
 
+/** Records of connections whose listener logs them: what a TCP filter writes there, the listener's log shows, too. */
+const shared = new WeakMap<ConnectionInfo, StreamInfo>()
+
+/** The record that the listener's log and the filter of a connection write to together. */
+export function sharedStreamInfo(runtime: Runtime, downstream: ConnectionInfo): StreamInfo {
+  const record = connectionStreamInfo(runtime, downstream)
+  shared.set(downstream, record)
+  return record
+}
+
 /** The record of one connection, as access logs of TCP read it: everything of HTTP stays unset. */
 export function connectionStreamInfo(runtime: Runtime, downstream: ConnectionInfo): StreamInfo {
+  const known = shared.get(downstream)
+  if (known) return known
   return {
     startWall: runtime.wallNow(),
     start: runtime.now(),

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import tls from 'node:tls'
 import type {
   CertificateValidationContext,
@@ -172,6 +173,8 @@ export class CommonTls {
         passphrase: certificate?.passphrase,
         ca: ca?.toString('utf8'),
         crl: crl?.toString('utf8'),
+        // A server that asks for client certificates must name one, or OpenSSL fails every resumed handshake.
+        sessionIdContext: 'dinghy',
       })
       const verifyChain = hasCa && validation?.trustChainVerification !== ACCEPT_UNTRUSTED
       return { context, verifyChain, hasCa, verifier, certificate }
@@ -179,6 +182,14 @@ export class CommonTls {
       throw new ConfigError([`${this.path}: ${(error as Error).message}`])
     }
   }
+}
+
+/** A session is only good for the context it was made in: 32 characters that name what the context is made of. */
+function sessionIdContext(cert: TlsCertificateMaterial['cert'], ca: Buffer | undefined): string {
+  const hash = createHash('sha256')
+  if (cert !== undefined) hash.update(String(cert))
+  if (ca !== undefined) hash.update(ca)
+  return hash.digest('hex').slice(0, 32)
 }
 
 /** The SDS context laid over the default one: its lists come after, its values win (proto MergeFrom). */

@@ -1,9 +1,10 @@
 import type { HeaderValueOption } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { Runtime } from '../../../runtime.ts'
 import { ConfigError } from '../../context.ts'
+import { requestSingles, responseSingles } from '../../http1/joined.ts'
 import { compileHeaderFormat, type Formatter } from '../../observe/formatter.ts'
 import type { StreamInfo } from '../../stream-info.ts'
-import { type HeaderMap, type HeaderName, headerName } from '../headers.ts'
+import { type HeaderMap, type HeaderName, headerName, RequestHead } from '../headers.ts'
 
 /** HeaderValueOption.HeaderAppendAction. */
 const APPEND = 0
@@ -13,6 +14,8 @@ const OVERWRITE_IF_EXISTS = 3
 
 interface Addition {
   readonly name: HeaderName
+  readonly singleInRequest: boolean
+  readonly singleInResponse: boolean
   readonly action: number
   readonly keepEmpty: boolean
   readonly literal: string
@@ -59,7 +62,7 @@ export class HeaderMutation {
         const value = values[i]
         if (value === undefined || overwrites(a) !== (pass === 0) || (value === '' && !a.keepEmpty)) continue
         if (pass === 0) head.set(a.name, value)
-        else head.add(a.name, value)
+        else append(head, a, value)
       }
     }
   }
@@ -92,8 +95,16 @@ function applyOne(head: HeaderMap, a: Addition, value: string): void {
       head.set(a.name, value)
       return
     default:
-      head.add(a.name, value)
+      append(head, a, value)
   }
+}
+
+/** Another line, or for headers that a message has once, another value in the same line. */
+function append(head: HeaderMap, a: Addition, value: string): void {
+  const before = head.get(a.name)
+  const single = head instanceof RequestHead ? a.singleInRequest : a.singleInResponse
+  if (before !== undefined && single) head.set(a.name, `${before},${value}`)
+  else head.add(a.name, value)
 }
 
 function untouchable(name: string): boolean {
@@ -117,8 +128,11 @@ function compileAddition(option: HeaderValueOption, runtime: Runtime, errors: st
       errors.push(...e.errors.map((error) => `${key}: ${error}`))
     }
   }
+  const name = headerName(key.toLowerCase())
   return {
-    name: headerName(key.toLowerCase()),
+    name,
+    singleInRequest: requestSingles.has(name.hash),
+    singleInResponse: responseSingles.has(name.hash),
     action: legacy ?? option.appendAction,
     keepEmpty: option.keepEmptyValue,
     literal,

@@ -109,8 +109,7 @@ export class RouteMatch {
 /** `application/grpc`, alone or with `+subtype` (source/common/grpc/common.cc hasGrpcContentType). */
 export function isGrpcContentType(contentType: string | undefined): boolean {
   return (
-    contentType !== undefined &&
-    contentType.startsWith('application/grpc') &&
+    contentType?.startsWith('application/grpc') === true &&
     (contentType.length === 16 || contentType.charCodeAt(16) === 0x2b)
   )
 }

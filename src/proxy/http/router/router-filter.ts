@@ -335,6 +335,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     if (effective >= 500) host.stats.rqError.inc()
     else host.stats.rqSuccess.inc()
     this.responseStarted = true
+    info.responseCode = status
     info.responseCodeDetails = DETAILS.viaUpstream
     if (exchange.upgrade && !this.settleUpgrade(request, head, end)) return
     if (this.setCookie !== undefined) head.add(H.setCookie, this.setCookie)

@@ -1,6 +1,6 @@
 import os from 'node:os'
 import { headerName } from '../../http/headers.ts'
-import type { StreamInfo } from '../../stream-info.ts'
+import type { AccessLogType, StreamInfo } from '../../stream-info.ts'
 import { toByteString, truncate } from './bytes.ts'
 import { LONG_FLAGS } from './flags.ts'
 import { type OperatorSpec, type OperatorTable, plainNumber, plainText, textOperator } from './operator.ts'
@@ -10,6 +10,13 @@ const SPACE = /\s/g
 
 const underscored = (text: string | undefined): string | undefined =>
   text === undefined || text === '' ? undefined : toByteString(text).replaceAll(' ', '_')
+
+/** Why a line is written: what was said, or else what the stream's state tells. */
+export function logTypeOf(info: StreamInfo): AccessLogType {
+  if (info.accessLogType !== undefined) return info.accessLogType
+  if (info.protocol === undefined) return info.end === 0 ? 'TcpPeriodic' : 'TcpConnectionEnd'
+  return info.end === 0 ? 'DownstreamStart' : 'DownstreamEnd'
+}
 
 /** Flags as logged: short names joined by commas, `-` when there is none. */
 export function shortFlags(info: StreamInfo): string {
@@ -126,11 +133,7 @@ export const stream: OperatorTable = {
   HOSTNAME: hostname,
   ENVIRONMENT: environment,
   LOCAL_REPLY_BODY: plainText((info) => info.localReplyBody ?? ''),
-  ACCESS_LOG_TYPE: plainText(
-    (info) =>
-      info.accessLogType ??
-      (info.end === 0 ? 'NotSet' : info.protocol === undefined ? 'TcpConnectionEnd' : 'DownstreamEnd'),
-  ),
+  ACCESS_LOG_TYPE: plainText(logTypeOf),
   UNIQUE_ID: {
     params: 'none',
     length: false,

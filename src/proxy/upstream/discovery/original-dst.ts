@@ -76,7 +76,9 @@ export class OriginalDstDiscovery implements Discovery {
         else return address
       }
     }
-    return context.downstream?.local
+    const { downstream } = context
+    // An address that was not restored is the proxy's own: going there would only come back here.
+    return downstream === undefined || downstream.local === downstream.directLocal ? undefined : downstream.local
   }
 
   private publish(): void {
