@@ -38,7 +38,13 @@ const originalDst = inspector('original_dst', 'OriginalDst')
 async function named(name: string) {
   const server = await echoServer(`${name};`)
   cleanup.push(() => server.close())
-  return { name, port: server.port, sockets: server.sockets, cluster: staticCluster(name, server.port) }
+  return {
+    name,
+    port: server.port,
+    sockets: server.sockets,
+    server: server.server,
+    cluster: staticCluster(name, server.port),
+  }
 }
 
 async function proxy(listeners: object[], clusters: object[], options: Partial<ProxyServerOptions> = {}) {
@@ -364,6 +370,20 @@ describe('a listener update', () => {
     const dump = JSON.parse((await running.admin('/config_dump?resource=dynamic_listeners')).body)
     expect(dump.configs[0].error_state.details).toContain('has the same matching rules')
     expect(dump.configs[0].active_state.version_info).toBe('1')
+  })
+
+  test('that comes while the sockets are still being opened finds them', async () => {
+    const [a, b] = [await named('a'), await named('b')]
+    const running = await proxy([], [a.cluster, b.cluster])
+    const free = await named('free')
+    const { port } = free
+    for (const socket of free.sockets) socket.destroy()
+    await new Promise<void>((resolve) => free.server.close(() => resolve()))
+    running.server.listeners.addOrUpdate(withCluster('a', port), '1', true)
+    running.server.listeners.addOrUpdate(withCluster('b', port), '2', true)
+    await eventually(() => running.server.listeners.all()[0]!.active?.version === '2')
+    await connect(port).receives('b;')
+    expect(running.server.listeners.all()[0]!.error).toBeUndefined()
   })
 
   test('with the same content changes nothing', async () => {

@@ -93,7 +93,7 @@ describe('service discovery', () => {
     const got = await mesh.get('client', 'http://gone:9080/')
     expect([got.status, got.text]).toEqual([
       503,
-      'upstream connect error or disconnect/reset before headers. reset reason: remote connection failure',
+      'upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure',
     ])
     expect(mesh.events).toContainEqual(
       expect.objectContaining({ type: 'workload', workload: 'gone-v1', message: expect.stringContaining('does not answer at 127.0.0.1:1') }),

@@ -206,3 +206,54 @@ test('the control plane that a bootstrap names is reached over gRPC', async () =
   expect(await get(proxy)).toBe('over the wire')
   expect(proxy.counter('control_plane.connected_state')).toBe(1)
 })
+
+test.each<[string, object, string]>([
+  ['clusters without ADS', { dynamic_resources: { cds_config: { path: '/x' } } }, 'only ads is supported'],
+  [
+    'routes from a file',
+    {
+      static_resources: {
+        listeners: [
+          {
+            name: 'l',
+            address: socketAddress(0),
+            filter_chains: [
+              {
+                filters: [
+                  httpFilter('x', {
+                    route_config: undefined,
+                    rds: { route_config_name: 'r', config_source: { path_config_source: { path: '/x' } } },
+                  }),
+                ],
+              },
+            ],
+          },
+        ],
+      },
+    },
+    'rds.config_source: only ads is supported',
+  ],
+])('%s are refused by name', async (_what, bootstrap, message) => {
+  await expect(startProxy(bootstrap)).rejects.toThrow(message)
+})
+
+test('what has no effect is told once', async () => {
+  const proxy = await startProxy({
+    overload_manager: {},
+    stats_config: { stats_matcher: { reject_all: true } },
+    static_resources: {
+      listeners: ['a', 'b'].map((name) => ({
+        name,
+        address: socketAddress(0),
+        freebind: true,
+        filter_chains: [{ filters: [httpFilter(name)] }],
+      })),
+    },
+  })
+  cleanup.push(() => proxy.stop())
+  expect(proxy.warnings).toEqual([
+    'not enforced yet: bootstrap.overload_manager',
+    'not enforced yet: bootstrap.stats_config.stats_matcher',
+    'not enforced yet: listener.freebind',
+  ])
+})

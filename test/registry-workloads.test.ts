@@ -128,3 +128,37 @@ describe('injection', () => {
     expect(labelOf(stated)).toEqual({ injected: false, tlsMode: 'istio' })
   })
 })
+
+describe('a pod dumped from a cluster', () => {
+  const dumped = (meta: string) =>
+    pilotOf(
+      podYaml('web-5d9c6b7f4-abcde', 'app: web, pod-template-hash: 5d9c6b7f4').replace(
+        'namespace: default,',
+        `namespace: default, ${meta},`,
+      ),
+    ).registry.workloads[0]
+
+  it('belongs to the Deployment that its ReplicaSet is of', () => {
+    const owner =
+      'ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-5d9c6b7f4, controller: true, uid: x}]'
+    expect(dumped(owner)).toMatchObject({ workloadName: 'web', ownerKind: 'Deployment' })
+  })
+
+  it('that is being deleted takes no new requests', () => {
+    expect(dumped('deletionTimestamp: 2026-01-01T00:00:00Z')?.health).toBe('TERMINATING')
+  })
+
+  it('is not made a second time from the template of its owner', () => {
+    const owned = (kind: string, name: string) =>
+      `ownerReferences: [{apiVersion: apps/v1, kind: ${kind}, name: ${name}, controller: true, uid: x}]`
+    const set = deployment('web-5d9c6b7f4', 'replicas: 1')
+      .replace('kind: Deployment', 'kind: ReplicaSet')
+      .replace('metadata: {name: web-5d9c6b7f4}', `metadata: {name: web-5d9c6b7f4, ${owned('Deployment', 'web')}}`)
+    const pod = podYaml('web-5d9c6b7f4-abcde', 'app: web').replace(
+      'namespace: default,',
+      `namespace: default, ${owned('ReplicaSet', 'web-5d9c6b7f4')},`,
+    )
+    const { registry } = pilotOf(deployment('web', 'replicas: 1') + set + pod)
+    expect(registry.workloads.map((workload) => workload.name)).toEqual(['web-5d9c6b7f4-abcde'])
+  })
+})

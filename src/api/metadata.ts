@@ -4,7 +4,7 @@ import { findingsOf, shown } from './issues.ts'
 import type { KindInfo } from './kinds-table.ts'
 import type { ObjectMeta, Path } from './objects.ts'
 import { pathText } from './problems.ts'
-import { map, open, text } from './schema.ts'
+import { bool, list, map, open, text } from './schema.ts'
 
 const Metadata = open(
   {
@@ -13,6 +13,8 @@ const Metadata = open(
     labels: map(text),
     annotations: map(text),
     creationTimestamp: text,
+    deletionTimestamp: text,
+    ownerReferences: list(open({ kind: text, name: text, controller: bool }, ['kind', 'name'])),
     uid: text,
     resourceVersion: text,
     generation: z.int(),
@@ -78,6 +80,7 @@ export function readMetadata(
   const parsed = schema.safeParse(whole)
   if (!parsed.success) return { findings: findingsOf(schema, whole, parsed.error) }
   const { name, namespace, labels = {}, annotations = {}, creationTimestamp, uid } = parsed.data.metadata
+  const { deletionTimestamp, ownerReferences } = parsed.data.metadata
   const findings: Finding[] = []
   const rule = NAMES[info?.names ?? 'subdomain']
   if (name === '') findings.push({ path: ['metadata', 'name'], message: 'metadata.name: must not be empty' })
@@ -104,6 +107,8 @@ export function readMetadata(
     labels,
     annotations,
     ...(creationTimestamp !== undefined && { creationTimestamp }),
+    ...(deletionTimestamp !== undefined && { deletionTimestamp }),
+    ...(ownerReferences !== undefined && { ownerReferences }),
     ...(uid !== undefined && { uid }),
   }
   return { meta, findings }

@@ -54,11 +54,22 @@ export interface ObjectMeta {
   annotations: Record<string, string>
   /** RFC 3339. The store gives one to every object. */
   creationTimestamp?: string
+  /** RFC 3339. In a dump of a cluster: the object is being deleted. */
+  deletionTimestamp?: string
+  /** In a dump of a cluster: what this object is part of. */
+  ownerReferences?: readonly OwnerReference[]
   uid?: string
   /** Counts the changes of the store; given by it. */
   resourceVersion?: string
   /** Counts the changes of the object; given by the store. */
   generation?: number
+}
+
+/** An object that another belongs to. */
+export interface OwnerReference {
+  readonly kind: string
+  readonly name: string
+  readonly controller?: boolean
 }
 
 /** What every object has. */

@@ -91,7 +91,7 @@ async function runProxy(options: ProxyOptions): Promise<void> {
     if (options.adminAddressPath && server.adminAddress) {
       fs.writeFileSync(options.adminAddressPath, formatAddress(server.adminAddress))
     }
-    await stopped
+    await Promise.race([stopped, server.whenReady().then(() => stopped)])
   } catch (error) {
     throw new CliError(messageOf(error))
   } finally {

@@ -151,7 +151,12 @@ export class Mesh {
     await this.#instances.reconcile(this.registry)
     await this.#instances.ready()
     await this.#instances.openOutbound(this.registry)
-    this.#unsubscribe = this.#plane.pilot.onPush((context) => this.#pushed(context))
+    const unfollow = this.#plane.pilot.onPush((context) => this.#pushed(context))
+    const unwatch = this.#store.subscribe((change) => this.#changed(change))
+    this.#unsubscribe = () => {
+      unfollow()
+      unwatch()
+    }
     await this.#openDoors()
   }
 
@@ -257,6 +262,11 @@ export class Mesh {
       .reconcile(context.registry)
       .then(() => this.#instances.openOutbound(context.registry))
       .catch((e: Error) => this.#event({ type: 'workload', workload: 'mesh', message: e.message }))
+  }
+
+  #changed(change: Change): void {
+    const summary = describeChange(change)
+    if (summary) this.#event({ type: 'changed', summary })
   }
 
   #problems(problems: readonly Problem[]): void {

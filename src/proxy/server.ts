@@ -121,7 +121,9 @@ export class ProxyServer {
       const { adsConfig } = bootstrap.dynamicResources ?? {}
       if (adsConfig) await this.startAds(adsConfig)
       const ready = this.initialise()
-      if (!adsConfig) await ready
+      // With a control plane, what goes wrong from here on is for `whenReady` to tell.
+      if (adsConfig) ready.catch(() => {})
+      else await ready
     } catch (error) {
       await this.stop()
       throw error

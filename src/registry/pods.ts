@@ -23,12 +23,6 @@ export interface PodContext {
 /** The kinds that hold a pod template. */
 export type Owner = ApiObject<'Deployment' | 'ReplicaSet' | 'StatefulSet' | 'DaemonSet' | 'Job' | 'CronJob'>
 
-/** What a dump of a running cluster says of an object besides what people write. */
-type DumpedMeta = ObjectMeta & {
-  deletionTimestamp?: string
-  ownerReferences?: readonly { kind: string; name: string; controller?: boolean }[]
-}
-
 /** The workload of a Pod object; undefined for a pod that has run to its end. */
 export function podWorkload(pod: ApiObject<'Pod'>, context: PodContext): Workload | undefined {
   const phase = pod.status?.phase
@@ -50,7 +44,7 @@ export function podWorkload(pod: ApiObject<'Pod'>, context: PodContext): Workloa
 }
 
 /** The workload that a pod belongs to, from its owner reference (pkg/kube/util GetWorkloadMetaFromPod). */
-function ownerOf(meta: DumpedMeta): { workloadName: string; ownerKind: string } {
+function ownerOf(meta: ObjectMeta): { workloadName: string; ownerKind: string } {
   const stated = meta.labels['service.istio.io/workload-name']
   const owner = meta.ownerReferences?.find((reference) => reference.controller)
   if (!owner) return { workloadName: stated ?? meta.name, ownerKind: 'Pod' }
@@ -63,8 +57,7 @@ function ownerOf(meta: DumpedMeta): { workloadName: string; ownerKind: string } 
 }
 
 function healthOf(pod: ApiObject<'Pod'>): Health {
-  const meta: DumpedMeta = pod.metadata
-  if (meta.deletionTimestamp) return 'TERMINATING'
+  if (pod.metadata.deletionTimestamp) return 'TERMINATING'
   const ready = pod.status?.conditions?.find((condition) => condition.type === 'Ready')
   if (ready) return ready.status === 'True' ? 'HEALTHY' : 'UNHEALTHY'
   return pod.status?.phase === 'Pending' ? 'UNHEALTHY' : 'HEALTHY'
@@ -128,8 +121,8 @@ export function ownedWorkloads(owner: Owner, context: PodContext): Workload[] {
 export function ownersWithPods(children: Iterable<ApiObject<'Pod' | 'ReplicaSet' | 'Job'>>): Set<string> {
   const out = new Set<string>()
   for (const child of children) {
-    const meta: DumpedMeta = child.metadata
-    for (const owner of meta.ownerReferences ?? []) out.add(`${owner.kind}/${meta.namespace}/${owner.name}`)
+    const { namespace, ownerReferences = [] } = child.metadata
+    for (const owner of ownerReferences) out.add(`${owner.kind}/${namespace}/${owner.name}`)
   }
   return out
 }

@@ -17,12 +17,10 @@ export interface RunningProxy {
 /** Starts a proxy from a bootstrap in JSON; the admin interface is added. */
 export async function startProxy(bootstrap: object, options: Partial<ProxyServerOptions> = {}): Promise<RunningProxy> {
   const warnings: string[] = []
+  const json = { node: { id: 'test', cluster: 'test' }, admin: { address: socketAddress(0) }, ...bootstrap }
   const server = new ProxyServer({
-    bootstrap: readJson('envoy.config.bootstrap.v3.Bootstrap', {
-      node: { id: 'test', cluster: 'test' },
-      admin: { address: socketAddress(0) },
-      ...bootstrap,
-    }),
+    // Through text, as from a file: what is undefined is absent.
+    bootstrap: readJson('envoy.config.bootstrap.v3.Bootstrap', JSON.parse(JSON.stringify(json))),
     runtime: new SystemRuntime(),
     warn: (line) => warnings.push(line),
     ...options,
@@ -112,7 +110,9 @@ export function httpFilter(body: string, more: object = {}): object {
 }
 
 /** A TCP server that names itself, then echoes; `close` also ends its connections. */
-export async function echoServer(greeting: string): Promise<{ port: number; close(): void; sockets: net.Socket[] }> {
+export async function echoServer(
+  greeting: string,
+): Promise<{ port: number; close(): void; sockets: net.Socket[]; server: net.Server }> {
   const sockets: net.Socket[] = []
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     sockets.push(socket)
@@ -124,6 +124,7 @@ export async function echoServer(greeting: string): Promise<{ port: number; clos
   return {
     port: (server.address() as net.AddressInfo).port,
     sockets,
+    server,
     close() {
       server.close()
       for (const socket of sockets) socket.destroy()

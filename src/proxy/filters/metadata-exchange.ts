@@ -144,6 +144,7 @@ export const metadataExchangeFilter: HttpFilterKind = {
       if (uses(list, 'baggage')) problems.add('istio.metadata_exchange', 'discovery by baggage is not supported')
     }
     problems.throwIfAny()
+    if (config.sharedWithUpstream) context.proxy.notEnforced?.('istio.metadata_exchange.shared_with_upstream')
     const { node, clusters } = context.proxy
     const own = workloadMetadata((node.metadata ?? {}) as Record<string, unknown>, config.additionalLabels)
     const upstream = headersTo(config.upstreamPropagation)

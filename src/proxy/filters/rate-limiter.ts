@@ -35,7 +35,7 @@ export class ResponseRateLimiter {
     if (end) this.ends = true
     if (!this.paused && this.limit > 0 && this.waiting > this.limit) {
       this.paused = true
-      this.slot.exchange.upstreamReading(false)
+      this.slot.exchange.flow.pauseResponse()
     }
     this.timer ??= this.runtime.after(1, () => this.tick())
   }
@@ -73,7 +73,7 @@ export class ResponseRateLimiter {
     const done = this.ends && this.waiting === 0
     if (this.paused && this.waiting <= this.limit / 2) {
       this.paused = false
-      this.slot.exchange.upstreamReading(true)
+      this.slot.exchange.flow.resumeResponse()
     }
     if (!done && (this.waiting > 0 || this.ends)) this.timer = this.runtime.after(1000 / PER_SECOND, () => this.tick())
     this.slot.injectEncodedData(bytes, done)

@@ -85,8 +85,9 @@ class HttpConnectionHandler implements ConnectionHandler {
   }
 
   drain(): void {
+    // HTTP/1 connections are told with their next response; an idle one is closed with the filter chain at last.
     this.manager.draining = true
-    for (const connection of this.open) connection.startDrain()
+    for (const connection of this.open) connection.sayGoodbye()
   }
 
   close(): void {

@@ -1,13 +1,15 @@
 import type { Runtime } from '../../runtime.ts'
 import type { ConnectionInfo } from '../listener/connection.ts'
 import type { ResetReason, ServerStream, ServerStreamHandler } from './codec.ts'
+import { decorateRequest, decorateResponse } from './decorator.ts'
+import { ExchangeFlow } from './exchange-flow.ts'
 import { ExchangeInfo } from './exchange-info.ts'
+import { ExchangeTimers } from './exchange-timers.ts'
 import type { FilterSlot } from './filter-slot.ts'
-import { grpcTimeout } from './grpc-timeout.ts'
-import { type HeaderMap, RequestHead, ResponseHead } from './headers.ts'
+import { type HeaderMap, RequestHead, type ResponseHead } from './headers.ts'
 import type { HttpConnection } from './http-connection.ts'
 import { admitRequest } from './intake.ts'
-import { DETAILS, type LocalReply, REPLY, TIMEOUT } from './local-replies.ts'
+import { DETAILS, type LocalReply, REPLY } from './local-replies.ts'
 import { localReplyHead } from './local-reply-head.ts'
 import type { HttpManager } from './manager.ts'
 import { H } from './names.ts'
@@ -17,23 +19,13 @@ import { mutateResponse } from './response-mutation.ts'
 import { applyMutations } from './router/header-mutation.ts'
 import type { Route, RouteInput } from './router/route.ts'
 import { isGrpcContentType } from './router/route-match.ts'
-import { type TimerOwner, WheelTimer } from './timer-wheel.ts'
-
-const IDLE = 1
-const REQUEST = 2
-const MAX_DURATION = 3
-
-/** Who supplies the response body, for backpressure: the router while it streams. */
-export interface ResponseSource {
-  pauseResponse(): void
-  resumeResponse(): void
-}
+import { upgradeOutcome } from './router/upgrade-response.ts'
 
 /**
  * One request and its response, from the head's arrival to the access log. One object per connection is used
  * over and over where the filter chain allows it.
  */
-export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
+export class Exchange implements ServerStreamHandler, RouteInput {
   readonly manager: HttpManager
   readonly runtime: Runtime
   readonly connection: ConnectionInfo
@@ -45,7 +37,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   response: ResponseHead | undefined = undefined
   /** ALPN that a filter wants upstream. */
   upstreamAlpn: readonly string[] | undefined = undefined
-  source: ResponseSource | undefined = undefined
+  readonly flow: ExchangeFlow
   /** The request came from inside (XFF and internal_address_config). */
   internal = false
   /** The last byte of the request has arrived. */
@@ -64,18 +56,11 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   private routeKnown = false
   private randomValue = -1
   private slots: readonly FilterSlot[] = []
-  private reused: { readonly slots: FilterSlot[]; readonly back: FilterSlot[] } | undefined
+  private reused: readonly FilterSlot[] | undefined
   private responseComplete = false
   private finished = true
   private forceRequestId = false
-  private pauses = 0
-  private sourcePauses = 0
-  private downstreamFull = false
-  private lastActive = 0
-  private idleTimeout = 0
-  private readonly idleTimer = new WheelTimer(this, IDLE)
-  private readonly requestTimer = new WheelTimer(this, REQUEST)
-  private readonly durationTimer = new WheelTimer(this, MAX_DURATION)
+  private readonly timers: ExchangeTimers
 
   constructor(http: HttpConnection, manager: HttpManager) {
     this.http = http
@@ -86,6 +71,8 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.decode = new DecodePath(this)
     this.encode = new EncodePath(this)
     this.bufferLimit = manager.bufferLimit
+    this.timers = new ExchangeTimers(this, manager)
+    this.flow = new ExchangeFlow(manager.stats)
   }
 
   /** Whether the connection's next request may use this object. */
@@ -102,7 +89,6 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.request = head
     this.response = undefined
     this.upstreamAlpn = undefined
-    this.source = undefined
     this.internal = false
     this.requestComplete = endStream
     this.responseStarted = false
@@ -116,37 +102,22 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.randomValue = -1
     this.slots = []
     this.forceRequestId = false
-    this.pauses = 0
-    this.sourcePauses = 0
-    this.downstreamFull = false
-    this.lastActive = now
-    this.decode.begin([])
-    this.encode.begin([])
-    const { protocol } = stream.connection
-    info.begin(now, this.runtime.wallNow(), protocol, head)
+    this.flow.begin(stream)
+    this.decode.begin(NO_SLOTS)
+    this.encode.begin(NO_SLOTS)
+    info.begin(now, this.runtime.wallNow(), stream.connection.protocol, head)
     info.requestHeaderBytes = head.wireSize
     if (endStream) info.requestComplete = now
-    this.idleTimeout = config.streamIdleTimeout
-    if (this.idleTimeout > 0) manager.wheel.start(this.idleTimer, this.idleTimeout)
-    if (config.requestTimeout > 0 && !endStream) manager.wheel.start(this.requestTimer, config.requestTimeout)
-    if (config.maxStreamDuration > 0) manager.wheel.start(this.durationTimer, config.maxStreamDuration)
+    this.timers.begin(now, endStream)
 
-    if (head.has(H.expect)) this.answerExpect(stream, head)
     if (!admitRequest(this, head)) return
     this.internal = mutateRequest(head, config, this.connection, info, manager.routes?.internalOnlyHeaders ?? [])
     this.forceRequestId = head.has(H.forceTrace)
     const route = this.route()
-    if (config.tracing) this.decorate(route)
+    if (config.tracing) this.decoratorOperation = decorateRequest(head, route, manager.direction)
     if (!this.buildChain(head, route)) return
     if (config.logAtStart) manager.log(info)
     this.decode.startHeaders(head, endStream)
-  }
-
-  private answerExpect(stream: ServerStream, head: RequestHead): void {
-    if (this.manager.config.proxy100Continue || head.get(H.expect)?.toLowerCase() !== '100-continue') return
-    head.remove(H.expect)
-    this.manager.stats.charge(100)
-    stream.sendInterim(ResponseHead.create(100))
   }
 
   private buildChain(head: RequestHead, route: Route | undefined): boolean {
@@ -163,32 +134,17 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     }
     const { chain } = manager
     if (chain.reusable && (route === undefined || route.filters.empty)) {
-      if (this.reused === undefined) {
-        const slots = chain.instantiate(this, route)
-        this.reused = { slots, back: slots.toReversed() }
-      } else this.reused.slots[0]!.decoding.stopped = 0
-      this.slots = this.reused.slots
+      if (this.reused === undefined) this.reused = chain.instantiate(this, route)
+      else this.reused[0]!.decoding.stopped = 0
+      this.slots = this.reused
       this.decode.begin(this.slots)
-      this.encode.begin([]) // a terminal filter makes the response; it does not encode it
+      this.encode.begin(NO_SLOTS) // a terminal filter makes the response; it does not encode it
       return true
     }
     this.slots = chain.instantiate(this, route)
     this.decode.begin(this.slots)
     this.encode.begin(this.slots.toReversed())
     return true
-  }
-
-  /** x-envoy-decorator-operation of a request (HCM setRequestDecorator). */
-  private decorate(route: Route | undefined): void {
-    const { request } = this
-    const own = route?.decorator
-    if (this.manager.direction === 'outbound') {
-      if (own?.propagate === true && own.operation !== '') request.set(H.decoratorOperation, own.operation)
-      return
-    }
-    const given = request.get(H.decoratorOperation)
-    if (given !== undefined) request.remove(H.decoratorOperation)
-    else if (own?.propagate === true) this.decoratorOperation = own.operation
   }
 
   /** The route in force. */
@@ -213,21 +169,11 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
 
   /** Takes over what a forwarding route says before the router runs: the cluster for logs, timeouts. */
   private adopt(route: Route): void {
-    const { wheel, context } = this.manager
     const forward = route.forward!
-    const cluster = context.clusters.get(forward.clusterHeader?.first(this.request) ?? forward.cluster)
+    const cluster = this.manager.context.clusters.get(forward.clusterHeader?.first(this.request) ?? forward.cluster)
     this.info.clusterName = cluster?.name
     this.info.clusterObservabilityName = cluster?.observabilityName
-    if (forward.idleTimeout !== undefined && forward.idleTimeout !== this.idleTimeout) {
-      this.idleTimeout = forward.idleTimeout
-      if (this.idleTimeout > 0) wheel.start(this.idleTimer, this.idleTimeout)
-      else this.idleTimer.stop()
-    }
-    if (!forward.usesStreamDuration) return
-    const duration = routeDuration(route, this.request)
-    if (duration === undefined) return
-    if (duration > 0) wheel.start(this.durationTimer, duration)
-    else this.durationTimer.stop()
+    this.timers.adopt(route, this.request)
   }
 
   random(): number {
@@ -238,24 +184,23 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   onData(chunk: Uint8Array, endStream: boolean): void {
     this.info.bytesReceived += chunk.length
     if (endStream) this.markComplete()
-    else this.lastActive = this.runtime.now()
+    else this.timers.touch(this.runtime.now())
     if (!this.decode.ended) this.decode.startData(chunk, endStream)
-    else if (endStream) this.settle()
+    else if (endStream) this.stream = undefined // answered long ago
   }
 
   onTrailers(trailers: HeaderMap): void {
     this.info.requestTrailers = trailers
     this.markComplete()
     if (!this.decode.ended) this.decode.startTrailers(trailers)
-    else this.settle()
+    else this.stream = undefined
   }
 
   private markComplete(): void {
     const now = this.runtime.now()
     this.requestComplete = true
     this.info.requestComplete = now
-    this.lastActive = now
-    this.requestTimer.stop()
+    this.timers.requestDone(now)
   }
 
   onReset(why: { remote: boolean; error?: string; status?: number; bytesSent?: number }): void {
@@ -285,58 +230,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   }
 
   onWritable(): void {
-    if (!this.downstreamFull) return
-    this.downstreamFull = false
-    this.upstreamReading(true)
-  }
-
-  onTimer(kind: number): void {
-    if (this.finished) return
-    const { manager } = this
-    switch (kind) {
-      case IDLE: {
-        const left = this.lastActive + this.idleTimeout - this.runtime.now()
-        if (left > 0.5) {
-          manager.wheel.start(this.idleTimer, left)
-          return
-        }
-        manager.stats.rqIdleTimeout.inc()
-        this.timeOut(TIMEOUT.streamIdle)
-        return
-      }
-      case REQUEST:
-        manager.stats.rqTimeout.inc()
-        this.timeOut(TIMEOUT.request)
-        return
-      default:
-        manager.stats.rqMaxDuration.inc()
-        this.timeOut(TIMEOUT.maxDuration)
-    }
-  }
-
-  private timeOut(reply: (typeof TIMEOUT)[keyof typeof TIMEOUT]): void {
-    this.sendLocalReply({ ...reply, status: this.requestComplete ? 504 : 408 })
-  }
-
-  /** Stops the request body's delivery; each call needs a `resumeRequest`. */
-  pauseRequest(): void {
-    if (this.pauses++ === 0) {
-      this.manager.stats.flowPaused.inc()
-      this.stream?.pauseReading()
-    }
-  }
-
-  resumeRequest(): void {
-    if (this.pauses === 0 || --this.pauses > 0) return
-    this.manager.stats.flowResumed.inc()
-    this.stream?.resumeReading()
-  }
-
-  /** Stops and restarts the response body at its source. */
-  upstreamReading(on: boolean): void {
-    if (!on) {
-      if (this.sourcePauses++ === 0) this.source?.pauseResponse()
-    } else if (this.sourcePauses > 0 && --this.sourcePauses === 0) this.source?.resumeResponse()
+    this.flow.writable()
   }
 
   /** An interim response from upstream. */
@@ -350,12 +244,12 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   encodeHeaders(head: ResponseHead, end: boolean): void {
     this.response = head
     this.info.response = head
-    this.lastActive = this.runtime.now()
+    this.timers.touch(this.runtime.now())
     this.encode.startHeaders(head, end)
   }
 
   encodeData(chunk: Uint8Array, end: boolean): void {
-    this.lastActive = this.runtime.now()
+    this.timers.touch(this.runtime.now())
     this.encode.startData(chunk, end)
   }
 
@@ -405,9 +299,9 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   sendHead(head: ResponseHead, end: boolean): void {
     const { manager, info, stream } = this
     if (stream === undefined) return
-    const upgraded = this.upgrade && (head.status === 101 || (this.request.method === 'CONNECT' && head.status < 300))
+    const upgraded = this.upgrade && upgradeOutcome(this.request, head, end) === 'tunnel'
     mutateResponse(head, this.request, manager.config, upgraded, this.forceRequestId)
-    if (this.decoratorOperation !== '') head.set(H.decoratorOperation, this.decoratorOperation)
+    if (manager.config.tracing) decorateResponse(head, this.decoratorOperation, manager.direction)
     this.http.beforeResponse(stream, this.requestComplete, head.status, upgraded)
     manager.stats.charge(head.status)
     this.responseStarted = true
@@ -425,11 +319,8 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     if (stream === undefined) return
     this.info.bytesSent += chunk.length
     const room = stream.sendData(chunk, end)
-    if (end) this.completeResponse(this.lastActive)
-    else if (!room && !this.downstreamFull) {
-      this.downstreamFull = true
-      this.upstreamReading(false)
-    }
+    if (end) this.completeResponse(this.timers.lastActive)
+    else if (!room) this.flow.full()
   }
 
   sendTrailers(trailers: HeaderMap): void {
@@ -443,8 +334,7 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     this.info.downstreamLastTx = now
     this.encode.ended = true
     this.decode.ended = true
-    const complete = this.requestComplete
-    if (complete) this.stream = undefined
+    if (this.requestComplete) this.stream = undefined
     this.finish()
   }
 
@@ -458,21 +348,14 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
     stream?.reset(reason)
   }
 
-  /** The rest of a request that was answered early has come in. */
-  private settle(): void {
-    this.stream = undefined
-  }
-
   /** End of the exchange: filters, log, counters. */
   private finish(): void {
     if (this.finished) return
     this.finished = true
     this.decode.ended = true
     this.encode.ended = true
-    this.idleTimer.stop()
-    this.requestTimer.stop()
-    this.durationTimer.stop()
-    this.source = undefined
+    this.timers.stop()
+    this.flow.end()
     const { info, slots } = this
     for (let i = 0; i < slots.length; i++) slots[i]!.filter.onDestroy?.(slots[i]!)
     info.end = this.runtime.now()
@@ -483,19 +366,5 @@ export class Exchange implements ServerStreamHandler, RouteInput, TimerOwner {
   }
 }
 
+const NO_SLOTS: readonly FilterSlot[] = []
 const NO_REQUEST = RequestHead.create('GET', '/', '')
-
-/** A route's max_stream_duration for a request, the gRPC timeout header considered; undefined keeps the connection manager's. */
-function routeDuration(route: Route, request: RequestHead): number | undefined {
-  const forward = route.forward!
-  if (forward.grpcTimeoutHeaderMax !== undefined) {
-    const header = grpcTimeout(request)
-    if (header !== undefined) {
-      const max = forward.grpcTimeoutHeaderMax
-      const capped = max > 0 && (header === 0 || header > max) ? max : header
-      const offset = forward.grpcTimeoutHeaderOffset
-      return offset > 0 && offset < capped ? capped - offset : capped
-    }
-  }
-  return forward.maxStreamDuration
-}

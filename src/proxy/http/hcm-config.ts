@@ -136,6 +136,8 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
   if (hcm.statPrefix === '') problems.add(`${path}.stat_prefix`, 'value length must be at least 1 characters')
   if (hcm.codecType === 3) problems.add(`${path}.codec_type`, 'HTTP3 is not supported')
   if (hcm.localReplyConfig) context.notEnforced?.(`${path}.local_reply_config`)
+  if (hcm.requestHeadersTimeout) context.notEnforced?.(`${path}.request_headers_timeout`)
+  if (hcm.streamErrorOnInvalidHttpMessage) context.notEnforced?.(`${path}.stream_error_on_invalid_http_message`)
   if (hcm.appendLocalOverload) context.notEnforced?.(`${path}.append_local_overload`)
   if (hcm.tracing?.provider) context.notEnforced?.(`${path}.tracing.provider`)
   if (hcm.requestIdExtension?.typedConfig) {
@@ -154,6 +156,9 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
     problems.add(`${path}.internal_address_config.unix_sockets`, 'not supported')
   }
   const http1 = hcm.httpProtocolOptions
+  if (http1?.overrideStreamErrorOnInvalidHttpMessage) {
+    context.notEnforced?.(`${path}.http_protocol_options.override_stream_error_on_invalid_http_message`)
+  }
   if (http1) problems.refuseUnknown(http1, HTTP1_KNOWN, `${path}.http_protocol_options`)
   const format = http1?.headerKeyFormat?.headerFormat.case
   if (format === 'statefulFormatter') {

@@ -191,11 +191,16 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   }
 
   /** Tells the client to go: with the next response, or when the drain time is over. */
-  startDrain(): void {
+  private startDrain(): void {
     if (this.draining) return
     this.draining = true
     if (this.codec.protocol === 'HTTP/2') this.codec.drain()
     this.manager.wheel.start(this.drainTimer, this.manager.config.drainTimeout || 1)
+  }
+
+  /** The listener drains: protocols that can tell an idle client do. */
+  sayGoodbye(): void {
+    if (this.codec.protocol === 'HTTP/2') this.startDrain()
   }
 
   close(): void {

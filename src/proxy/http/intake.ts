@@ -1,5 +1,5 @@
 import type { Exchange } from './exchange.ts'
-import type { RequestHead } from './headers.ts'
+import { type RequestHead, ResponseHead } from './headers.ts'
 import { normalizeHost } from './host-normalization.ts'
 import { REPLY } from './local-replies.ts'
 import { H } from './names.ts'
@@ -12,6 +12,10 @@ import { isGrpcContentType } from './router/route-match.ts'
  */
 export function admitRequest(exchange: Exchange, head: RequestHead): boolean {
   const { config, stats } = exchange.manager
+  if (!config.proxy100Continue && head.get(H.expect)?.toLowerCase() === '100-continue') {
+    head.remove(H.expect)
+    exchange.sendInterim(ResponseHead.create(100))
+  }
   const connect = head.method === 'CONNECT'
   if (!head.hasAuthority) return refuse(exchange, REPLY.missingHost)
   if (head.path === '' && !connect) return refuse(exchange, REPLY.missingPath)

@@ -120,6 +120,11 @@ export function resetReply(reason: ResetReason, transport: string | undefined, r
   }
 }
 
+/** A timeout's answer with the status that the request asked for: 504, or an empty 204. */
+export function timeoutReply(reply: LocalReply, status: number): LocalReply {
+  return status === reply.status ? reply : { ...reply, status, body: '' }
+}
+
 /** The gRPC status that stands for an HTTP one (source/common/grpc/status.cc). */
 export function grpcStatusOf(http: number): number {
   switch (http) {

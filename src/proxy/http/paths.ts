@@ -35,8 +35,8 @@ export class DecodePath extends FilterPath<RequestHead> {
     this.exchange.sendLocalReply(REPLY.requestTooLarge)
   }
   protected setReading(on: boolean): void {
-    if (on) this.exchange.resumeRequest()
-    else this.exchange.pauseRequest()
+    if (on) this.exchange.flow.resumeRequest()
+    else this.exchange.flow.pauseRequest()
   }
 }
 
@@ -75,6 +75,7 @@ export class EncodePath extends FilterPath<ResponseHead> {
     this.exchange.responseOverflow()
   }
   protected setReading(on: boolean): void {
-    this.exchange.upstreamReading(on)
+    if (on) this.exchange.flow.resumeResponse()
+    else this.exchange.flow.pauseResponse()
   }
 }

@@ -219,7 +219,10 @@ export class ListenerManager {
    */
   private activate(managed: ManagedListener): Promise<BindError | undefined> {
     const generation = managed.warming!
-    const activation = this.bind(managed, generation.listener).then(
+    // One after the other: a second update must find the sockets that the first one opened.
+    const before = this.binding.get(managed.name)
+    const bind = () => this.bind(managed, generation.listener)
+    const activation = (before ? before.then(bind) : bind()).then(
       () => this.takeOver(managed, generation),
       (error: BindError) => this.bindFailed(managed, generation, error),
     )
@@ -247,6 +250,7 @@ export class ListenerManager {
     const { listener, version } = generation
     if (managed.warming === generation) this.abandonWarming(managed)
     this.stats.failed.inc()
+    if (this.byName.get(managed.name) !== managed) return error
     this.refused(managed.name, listener.proto, error.message, version, managed.dynamic)
     if (managed.dynamic) this.options.onError(`listener '${managed.name}': ${error.message}`)
     this.settle()
@@ -340,8 +344,10 @@ export class ListenerManager {
 
   /** Takes a connection from a capture socket: it enters as if the kernel had redirected it. */
   capture(socket: net.Socket, entry: CaptureEntry): void {
-    const entrance = this.byName.get(CAPTURE_LISTENERS[entry.direction])?.active
-    if (entrance) entrance.listener.accept(socket, entry)
+    const redirecting = this.byName.get(CAPTURE_LISTENERS[entry.direction])?.active
+    // At a gateway nothing is redirected: what comes to a port belongs to that port's listener.
+    const entrance = redirecting?.listener ?? this.byDestination(entry.originalDestination)
+    if (entrance) entrance.accept(socket, entry)
     else socket.resetAndDestroy()
   }
 

@@ -158,13 +158,15 @@ export class Listener {
     }
   }
 
-  /** Takes a connection from a socket of this listener, or from a capture socket (`captured`). */
+  /** Takes a connection from a socket of this listener, or from a capture socket. */
   accept(socket: net.Socket, captured?: CaptureEntry): void {
     const { runtime, book } = this.deps.context
     const transport = acceptTransport(socket, { runtime, book, bufferLimit: this.bufferLimit })
-    const { local } = transport.info
-    const remote = peerOf(socket, transport.info.remote, captured)
-    this.admit(transport, new Incoming(local, remote, captured?.originalDestination), this.handOff)
+    const { info } = transport
+    info.remote = peerOf(socket, info.remote, captured)
+    info.directRemote = info.remote
+    const local = captured?.originalDestination ?? info.local
+    this.admit(transport, new Incoming(local, info.remote, captured?.originalDestination), this.handOff)
   }
 
   /** Runs the listener filters, then hands the connection to its chain. */

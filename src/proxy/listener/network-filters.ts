@@ -33,6 +33,7 @@ export function buildNetworkFilters(
     const { typeName, message } = openTypedConfig(filter)
     const factory = terminal[typeName]
     if (factory) {
+      if (typeName === HCM) checkRouteSource(message as HttpConnectionManager)
       if (i !== last) {
         throw new Error(
           `Error: terminal filter named ${filter.name} of type ${registeredName(typeName)} must be the last filter in a network filter chain.`,
@@ -49,6 +50,13 @@ export function buildNetworkFilters(
     }
   })
   return handler
+}
+
+/** Routes come over ADS or stand in the config: a filter chain must not wait for a source that nobody reads. */
+function checkRouteSource({ routeSpecifier }: HttpConnectionManager): void {
+  if (routeSpecifier.case !== 'rds') return
+  const source = routeSpecifier.value.configSource?.configSourceSpecifier.case
+  if (source !== 'ads') throw new Error(`rds.config_source: only ads is supported`)
 }
 
 function noteAccepted(name: string, typeName: string, _config: Message, context: ProxyContext): void {

@@ -26,13 +26,20 @@ const WITHOUT_EFFECT = [
   'node_context_params',
 ]
 
-/** Reports the fields of a bootstrap that are understood and have no effect. */
+/** Reports the fields of a bootstrap that are understood and have no effect. Throws for what cannot work at all. */
 export function noteBootstrapFields(bootstrap: Bootstrap, notEnforced: NotEnforced): void {
   notEnforced.check(bootstrap, 'bootstrap', ENFORCED, WITHOUT_EFFECT)
-  const { admin, dynamicResources, clusterManager, layeredRuntime } = bootstrap
+  const { admin, dynamicResources, clusterManager, layeredRuntime, statsConfig } = bootstrap
+  if (statsConfig) notEnforced.check(statsConfig, 'bootstrap.stats_config', ['stats_tags', 'use_all_default_tags'])
   if (admin) notEnforced.check(admin, 'bootstrap.admin', ['address'], ['profile_path', 'ignore_global_conn_limit'])
   if (clusterManager) notEnforced.check(clusterManager, 'bootstrap.cluster_manager', [])
   if (dynamicResources) {
+    const { adsConfig, cdsConfig, ldsConfig } = dynamicResources
+    if (!adsConfig && (cdsConfig || ldsConfig)) {
+      throw new Error(
+        'bootstrap.dynamic_resources: cds_config and lds_config need an ads_config: only ads is supported',
+      )
+    }
     notEnforced.check(dynamicResources, 'bootstrap.dynamic_resources', ['ads_config', 'cds_config', 'lds_config'])
   }
   for (const layer of layeredRuntime?.layers ?? []) {

@@ -1,34 +1,44 @@
 import type { Runtime } from '../../../runtime.ts'
 import { DataStatus, HeadersStatus, type HttpFilter, TrailersStatus } from '../../filters/filter.ts'
-import type { ConnectionInfo } from '../../listener/connection.ts'
-import type { Cluster, LoadBalancerContext } from '../../upstream/cluster.ts'
+import type { Cluster } from '../../upstream/cluster.ts'
 import type { Host } from '../../upstream/host.ts'
-import { BodyBuffer } from '../body-buffer.ts'
 import type { ResetReason } from '../codec.ts'
 import type { Exchange } from '../exchange.ts'
 import type { FilterSlot } from '../filter-slot.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
-import { DETAILS, httpStatusOf, type LocalReply, REPLY, resetDetails, resetFlag, resetReply } from '../local-replies.ts'
+import {
+  DETAILS,
+  httpStatusOf,
+  type LocalReply,
+  REPLY,
+  resetDetails,
+  resetFlag,
+  resetReply,
+  timeoutReply,
+} from '../local-replies.ts'
 import { H } from '../names.ts'
 import { type TimerOwner, type TimerWheel, WheelTimer } from '../timer-wheel.ts'
+import { accountFailure, accountResponse } from './accounting.ts'
+import { replyDirectly } from './direct-reply.ts'
 import { applyMutations } from './header-mutation.ts'
+import { KeptBody } from './kept-body.ts'
+import { RouterBalancing } from './lb-context.ts'
+import { prepareRequest } from './prepare-request.ts'
 import { RetryState } from './retry-state.ts'
-import { updateAuthority } from './rewrite.ts'
 import type { Forward, Route } from './route.ts'
 import { isGrpcContentType } from './route-match.ts'
-import { invalidNumber, type RouterSettings, strictReply } from './router-settings.ts'
-import { ShadowRequest } from './shadow.ts'
-import { finalTimeouts, type RequestTimeouts, setTimeoutHeaders } from './timeouts.ts'
+import { type RouterSettings, strictCheck } from './router-settings.ts'
+import { type ShadowRequest, startShadows } from './shadow.ts'
+import { type RequestTimeouts, setTimeoutHeaders } from './timeouts.ts'
+import { upgradeOutcome } from './upgrade-response.ts'
 import { UpstreamRequest } from './upstream-request.ts'
-
-const NO_HOSTS: readonly Host[] = []
 
 /**
  * `envoy.filters.http.router`, the end of every chain: finds cluster and host, sends the request there and the
  * response back, retries, times out, mirrors (source/common/router/router.cc). Used again by the next
  * exchange of its connection where the chain is nothing else.
  */
-export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner {
+export class RouterFilter implements HttpFilter, TimerOwner {
   readonly runtime: Runtime
   readonly wheel: TimerWheel
   readonly timeouts: RequestTimeouts = { global: 0, perTry: 0 }
@@ -36,15 +46,9 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
   forward!: Forward
   /** The request has come in whole. */
   complete = false
-  // LoadBalancerContext
-  hash: bigint | undefined = undefined
-  metadataMatch: LoadBalancerContext['metadataMatch'] = undefined
-  downstream: ConnectionInfo | undefined = undefined
-  headers: RequestHead | undefined = undefined
-  hostSelectionRetryCount = 0
-  upstreamServerName: string | undefined = undefined
-  upstreamAlpn: readonly string[] | undefined = undefined
-  overrideHost: string | undefined = undefined
+  readonly balancing = new RouterBalancing()
+  /** No x-envoy-* headers of our own. */
+  readonly quiet: boolean
 
   private readonly settings: RouterSettings
   private slot!: FilterSlot
@@ -56,14 +60,12 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
   private responseStarted = false
   private current: UpstreamRequest | undefined
   private retries: RetryState | undefined
-  private tried: readonly Host[] = NO_HOSTS
   private interimSent = false
+  /** The last attempt was cut off by its timeout. */
+  private afterTimeout = false
   private setCookie: string | undefined
   private timeoutStatus = 504
-  /** The request body so far, while it may have to be sent again. */
-  private readonly kept = new BodyBuffer()
-  private keeping = false
-  private keptTrailers: HeaderMap | undefined
+  private readonly kept = new KeptBody()
   private shadows: ShadowRequest[] | undefined
   private readonly globalTimer = new WheelTimer(this, 1)
   private readonly retry = () => this.tryAgain()
@@ -72,70 +74,65 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     this.settings = settings
     this.runtime = settings.runtime
     this.wheel = settings.wheel
+    this.quiet = settings.suppressEnvoyHeaders
   }
 
   decodeHeaders(head: RequestHead, end: boolean, slot: FilterSlot): HeadersStatus {
     const { settings } = this
-    const { stats } = settings
     const { exchange } = slot
     this.slot = slot
     this.exchange = exchange
     this.complete = false
     this.responseStarted = false
     this.retries = undefined
-    this.tried = NO_HOSTS
-    this.hostSelectionRetryCount = 0
     this.attempts = 0
     this.interimSent = false
-    this.setCookie = undefined
-    this.hash = undefined
+    this.kept.on = false
     this.cluster = undefined
     this.completedAt = 0
-    stats.rqTotal.inc()
+    settings.stats.rqTotal.inc()
     const route = exchange.route()
     if (route === undefined) {
-      stats.noRoute.inc()
+      settings.stats.noRoute.inc()
       return this.answer(REPLY.noRoute)
     }
     this.route = route
-    if (route.redirect !== undefined || route.direct !== undefined) return this.respondDirectly(route, head)
+    if (route.redirect !== undefined || route.direct !== undefined) {
+      settings.stats.rqDirectResponse.inc()
+      replyDirectly(slot, route, head)
+      return HeadersStatus.STOP
+    }
     const { forward } = route
     if (forward === undefined) return this.answer(REPLY.noRoute)
     this.forward = forward
     const name = forward.clusterHeader === undefined ? forward.cluster : (forward.clusterHeader.first(head) ?? '')
     const cluster = settings.clusters.get(name)
     if (cluster === undefined) {
-      stats.noCluster.inc()
-      const reply = REPLY.noCluster
-      return this.answer(forward.notFoundCode === reply.status ? reply : { ...reply, status: forward.notFoundCode })
+      settings.stats.noCluster.inc()
+      return this.answer({ ...REPLY.noCluster, status: forward.notFoundCode })
     }
     this.cluster = cluster
     const { info } = exchange
     info.clusterName = cluster.name
     info.clusterObservabilityName = cluster.observabilityName
-    for (const reader of settings.strictHeaders) {
-      const bad = invalidNumber(reader, head)
-      if (bad !== undefined) return this.answer(strictReply(reader.name, bad))
-    }
+    const refusal = strictCheck(settings.strictHeaders, head)
+    if (refusal !== undefined) return this.answer(refusal)
     head.remove(H.upstreamAltStatName)
     this.grpc = isGrpcContentType(head.get(H.contentType))
-    this.downstream = exchange.connection
-    this.headers = head
-    this.metadataMatch = forward.metadataMatch
-    this.upstreamAlpn = exchange.upstreamAlpn
-    if (forward.hashPolicies !== undefined) {
-      const hashed = forward.hashPolicies.compute(head, exchange.connection, info)
-      this.hash = hashed.hash
-      this.setCookie = hashed.setCookie
-    }
+    this.setCookie = this.balancing.begin(exchange, head, forward)
     this.attempts = 1
     info.upstreamAttempts = 1
-    const host = cluster.chooseHost(this)
+    const host = cluster.chooseHost(this.balancing)
     if (host === undefined) return this.noHost(cluster)
-    this.prepare(head, forward, cluster)
+    this.timeoutStatus = prepareRequest(head, route, forward, info, this.grpc, settings, this.timeouts)
+    this.retries = RetryState.create(forward.retryPolicy, head, cluster, forward.priority, this.runtime, this.retry)
+    this.kept.begin(this.retries !== undefined)
     if (end) this.markComplete()
     this.send(cluster, host, end)
-    if (forward.mirrors.length > 0 && head.method !== 'CONNECT') this.mirror(head, forward, end)
+    if (exchange.decode.ended) return HeadersStatus.STOP // failed at once, and answered
+    if (forward.mirrors.length > 0 && head.method !== 'CONNECT') {
+      this.shadows = startShadows(forward, head, exchange, settings, this.timeouts.global, end)
+    }
     if (end) this.onRequestComplete()
     return HeadersStatus.STOP
   }
@@ -145,113 +142,27 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     return HeadersStatus.STOP
   }
 
-  private respondDirectly(route: Route, head: RequestHead): HeadersStatus {
-    this.settings.stats.rqDirectResponse.inc()
-    const { redirect, direct } = route
-    const location = redirect !== undefined ? redirect.location(head) : direct!.location(head)
-    this.slot.sendLocalReply(
-      {
-        status: redirect?.status ?? direct!.status,
-        body: direct?.body ?? '',
-        details: DETAILS.directResponse,
-        flag: undefined,
-      },
-      location === undefined ? undefined : (reply) => reply.set(H.location, location),
-    )
-    return HeadersStatus.STOP
-  }
-
   private noHost(cluster: Cluster): HeadersStatus {
-    cluster.stats.chargeResponse(503, this.exchange.internal, false)
+    accountFailure(cluster, undefined, REPLY.noHealthyHost.status, this.exchange.internal)
     return this.answer(REPLY.noHealthyHost)
-  }
-
-  /** Timeouts, headers and retries: everything about the request that the upstream gets to see. */
-  private prepare(head: RequestHead, forward: Forward, cluster: Cluster): void {
-    const { settings, exchange } = this
-    const quiet = settings.suppressEnvoyHeaders
-    finalTimeouts(forward, head, this.grpc, settings.respectExpectedTimeout, this.timeouts)
-    this.timeoutStatus = 504
-    if (head.has(H.upstreamTimeoutAltResponse)) {
-      head.remove(H.upstreamTimeoutAltResponse)
-      this.timeoutStatus = 204
-    }
-    if (!quiet) setTimeoutHeaders(head, this.timeouts, 0, forward, this.grpc)
-    if (forward.attemptCountInRequest) head.set(H.attemptCount, '1')
-    applyMutations(this.route.requestMutations, head, exchange.info)
-    const authority = forward.hostRewrite.authority(head, head.path)
-    if (authority !== '' && forward.hostRewrite.ofEntry) head.authority = authority
-    else if (authority !== '') updateAuthority(head, authority, forward.appendForwardedHost, !quiet)
-    if (forward.pathRewrite !== undefined) {
-      if (!quiet) head.set(H.originalPath, head.path)
-      head.path = forward.pathRewrite.rewrite(head.path)
-    }
-    this.retries = RetryState.create(forward.retryPolicy, head, cluster, forward.priority, this.runtime, this.retry)
-    this.keeping = this.retries !== undefined
-    this.keptTrailers = undefined
-    this.kept.clear()
-    head.remove(H.hedgeOnPerTryTimeout)
   }
 
   private send(cluster: Cluster, host: Host, end: boolean): void {
     const request = new UpstreamRequest(this, cluster, host)
     this.current = request
-    this.exchange.source = request
+    this.exchange.flow.source = request
     request.start(end)
-  }
-
-  private mirror(head: RequestHead, forward: Forward, end: boolean): void {
-    const { exchange, settings } = this
-    for (const policy of forward.mirrors) {
-      if (!policy.fraction.hit(this.runtime.randomU32())) continue
-      const cluster = settings.clusters.get(policy.clusterName(head))
-      if (cluster === undefined) continue
-      const shadow = ShadowRequest.start(
-        cluster,
-        head,
-        policy,
-        exchange,
-        settings.ownAddress,
-        this.timeouts.global,
-        end,
-      )
-      if (shadow === undefined) continue
-      this.shadows ??= []
-      this.shadows.push(shadow)
-    }
-  }
-
-  /** The head as it goes to a host: with the host's own name where the route says so. */
-  headFor(host: Host): RequestHead {
-    const { forward, exchange } = this
-    if (forward.hostRewrite.auto && host.hostname !== '') {
-      updateAuthority(exchange.request, host.hostname, forward.appendForwardedHost, !this.settings.suppressEnvoyHeaders)
-    }
-    return exchange.request
-  }
-
-  get perTryIdleTimeout(): number {
-    return this.forward.retryPolicy.perTryIdleTimeout
-  }
-
-  /** Called when an attempt has its stream. */
-  armAttempt(request: UpstreamRequest): void {
-    const duration = this.cluster!.maxStreamDuration
-    if (this.perTryIdleTimeout > 0 || duration > 0) request.armStream(this.perTryIdleTimeout, duration)
   }
 
   decodeData(chunk: Uint8Array, end: boolean): DataStatus {
     if (end) this.markComplete()
     if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.send(chunk, end)
-    if (this.keeping) {
-      const limit = this.forward.bufferLimit ?? this.exchange.bufferLimit
-      if (limit > 0 && this.kept.length + chunk.length > limit) {
-        if (!this.stopKeeping()) return DataStatus.STOP_NO_BUFFER
-      } else this.kept.append(chunk)
+    if (this.kept.on && !this.kept.add(chunk, this.forward.bufferLimit ?? this.exchange.bufferLimit)) {
+      if (!this.stopKeeping()) return DataStatus.STOP_NO_BUFFER
     }
     const { current } = this
     if (current !== undefined) current.send(chunk, end)
-    else if (!this.keeping && !this.responseStarted) {
+    else if (!this.kept.on && !this.responseStarted) {
       this.exchange.sendLocalReply(REPLY.closedEarly)
       return DataStatus.STOP_NO_BUFFER
     }
@@ -261,8 +172,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
 
   /** The body is too big to be sent twice: no retries. False: that ended the request. */
   private stopKeeping(): boolean {
-    this.keeping = false
-    this.kept.clear()
+    this.kept.drop()
     this.cluster?.stats.counter('retry_or_shadow_abandoned').inc()
     this.retries?.destroy()
     this.retries = undefined
@@ -274,7 +184,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
   decodeTrailers(trailers: HeaderMap): TrailersStatus {
     this.markComplete()
     if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.sendTrailers(trailers)
-    if (this.keeping) this.keptTrailers = trailers
+    if (this.kept.on) this.kept.addTrailers(trailers)
     this.current?.sendTrailers(trailers)
     this.onRequestComplete()
     return TrailersStatus.STOP
@@ -294,7 +204,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
   onInterim(head: ResponseHead): void {
     this.retries?.destroy()
     this.retries = undefined
-    this.keeping = false
+    this.kept.drop()
     if (this.settings.proxy100Continue && !this.interimSent) {
       this.interimSent = true
       this.exchange.sendInterim(head)
@@ -315,7 +225,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
       if (decision === 'yes') {
         cluster.stats.chargeRetriedResponse(status)
         host.stats.rqError.inc()
-        this.remember(host)
+        this.balancing.remember(host)
         this.leave(request, end && request.sentAll)
         return
       }
@@ -324,16 +234,12 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
       this.retries.destroy()
       this.retries = undefined
     }
-    this.keeping = false
-    const quiet = this.settings.suppressEnvoyHeaders
-    if (this.completedAt > 0 && !quiet) {
+    this.kept.drop()
+    if (this.completedAt > 0 && !this.quiet) {
       head.set(H.upstreamServiceTime, String(Math.floor(this.runtime.now() - this.completedAt)))
     }
     if (forward.attemptCountInResponse) head.set(H.attemptCount, String(this.attempts))
-    const canary = host.canary || head.get(H.upstreamCanary) === 'true'
-    cluster.stats.chargeResponse(status, exchange.internal, canary)
-    if (effective >= 500) host.stats.rqError.inc()
-    else host.stats.rqSuccess.inc()
+    accountResponse(request, head, effective, exchange.internal)
     this.responseStarted = true
     info.responseCode = status
     info.responseCodeDetails = DETAILS.viaUpstream
@@ -344,22 +250,17 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     exchange.encodeHeaders(head, end)
   }
 
-  /**
-   * The answer to an upgrade: agreed (bytes flow both ways, no timeout), refused (goes through as it is), or
-   * something else, which leaves without its body (source/common/router/upstream_codec_filter.cc). False: done.
-   */
+  /** Carries out what the answer to an upgrade means. False: the exchange is done with it. */
   private settleUpgrade(request: UpstreamRequest, head: ResponseHead, end: boolean): boolean {
-    const connect = this.exchange.request.method === 'CONNECT'
-    if (head.status === 101 || (connect && head.status < 300)) {
+    const outcome = upgradeOutcome(this.exchange.request, head, end)
+    if (outcome === 'tunnel') {
       this.globalTimer.stop()
       request.release()
-      return true
     }
-    if (head.status >= 400 || connect || end) return true
+    if (outcome !== 'strip') return true
     this.exchange.info.responseCodeDetails = DETAILS.websocketUnsuccessful
     head.remove(H.contentLength)
-    request.abandon()
-    this.current = undefined
+    this.leave(request, false)
     this.exchange.encodeHeaders(head, true)
     return false
   }
@@ -409,7 +310,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
       return
     }
     const reply = resetReply(reason, transport, this.attempts > 1)
-    this.charge(reply.status, overflow ? undefined : host)
+    accountFailure(cluster, overflow ? undefined : host, reply.status, exchange.internal)
     exchange.sendLocalReply(reply, overflow ? (head) => head.set(H.overloaded, 'true') : undefined)
   }
 
@@ -418,32 +319,12 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     const decision = this.retries.onReset(reason, request.started)
     if (decision === 'yes') {
       request.host.stats.rqError.inc()
-      this.remember(request.host)
+      this.balancing.remember(request.host)
       return true
     }
     if (decision === 'overflow') this.exchange.info.flag('UO')
     else if (decision === 'limit') this.exchange.info.flag('URX')
     return false
-  }
-
-  private remember(host: Host): void {
-    const policy = this.forward.retryPolicy
-    if (policy.avoidPreviousHosts || policy.omitCanary) {
-      this.tried = [...this.tried, host]
-      this.hostSelectionRetryCount = policy.hostSelectionAttempts
-    }
-  }
-
-  shouldSelectAnotherHost(host: Host): boolean {
-    if (this.hostSelectionRetryCount === 0) return false
-    const policy = this.forward.retryPolicy
-    return (policy.avoidPreviousHosts && this.tried.includes(host)) || (policy.omitCanary && host.canary)
-  }
-
-  /** Statistics of an answer that the router made for the upstream. */
-  private charge(status: number, host: Host | undefined): void {
-    this.cluster?.stats.chargeResponse(status, this.exchange.internal, false)
-    host?.stats.rqError.inc()
   }
 
   /** The back-off is over. */
@@ -452,7 +333,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     const cluster = settings.clusters.get(this.cluster?.name ?? '')
     this.attempts++
     exchange.info.upstreamAttempts = this.attempts
-    const host = cluster?.chooseHost(this)
+    const host = cluster?.chooseHost(this.balancing)
     if (cluster === undefined || host === undefined) {
       if (cluster !== undefined) this.noHost(cluster)
       else exchange.sendLocalReply(REPLY.noCluster)
@@ -461,16 +342,15 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     this.cluster = cluster
     const head = exchange.request
     if (forward.attemptCountInRequest) head.set(H.attemptCount, String(this.attempts))
-    if (!settings.suppressEnvoyHeaders) {
+    if (forward.timeoutRetryHeader) head.set(H.isTimeoutRetry, String(this.afterTimeout))
+    this.afterTimeout = false
+    if (!this.quiet) {
       const elapsed = this.completedAt > 0 ? this.runtime.now() - this.completedAt : 0
       setTimeoutHeaders(head, this.timeouts, elapsed, forward, this.grpc)
     }
-    const bodyless = this.complete && this.kept.length === 0 && this.keptTrailers === undefined
+    const bodyless = this.complete && this.kept.empty
     this.send(cluster, host, bodyless)
-    const { current } = this
-    if (current === undefined || bodyless) return
-    if (this.kept.length > 0) current.send(this.kept.bytes(), this.complete && this.keptTrailers === undefined)
-    if (this.keptTrailers !== undefined) current.sendTrailers(this.keptTrailers)
+    if (!bodyless && this.current !== undefined) this.kept.replay(this.current, this.complete)
   }
 
   /** The global timeout. */
@@ -482,11 +362,11 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
       request.host.stats.rqTimeout.inc()
       if (request.awaitingHeaders) {
         cluster.reportResult(request.host, 'timeout')
-        this.charge(this.timeoutStatus, request.host)
+        accountFailure(request.cluster, request.host, this.timeoutStatus, this.exchange.internal)
       }
       this.leave(request, false)
     }
-    this.timedOut(REPLY.upstreamTimeout)
+    this.exchange.sendLocalReply(timeoutReply(REPLY.upstreamTimeout, this.timeoutStatus))
   }
 
   onPerTryTimeout(request: UpstreamRequest, idle: boolean): void {
@@ -495,24 +375,20 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
     request.host.stats.rqTimeout.inc()
     request.cluster.reportResult(request.host, 'timeout')
     this.leave(request, false)
-    if (this.forward.timeoutRetryHeader) this.exchange.request.set(H.isTimeoutRetry, 'true')
+    this.afterTimeout = true
     if (this.wouldRetry('local reset', request)) return
-    if (!this.responseStarted) this.charge(this.timeoutStatus, request.host)
-    this.timedOut(idle ? REPLY.perTryIdleTimeout : REPLY.perTryTimeout)
+    if (!this.responseStarted) accountFailure(request.cluster, request.host, this.timeoutStatus, this.exchange.internal)
+    const reply = idle ? REPLY.perTryIdleTimeout : REPLY.perTryTimeout
+    this.exchange.sendLocalReply(timeoutReply(reply, this.timeoutStatus))
   }
 
   onMaxDuration(request: UpstreamRequest): void {
     request.cluster.stats.counter('upstream_rq_max_duration_reached').inc()
+    const status = this.complete ? 504 : 408
     this.leave(request, false)
     if (this.wouldRetry('local reset', request)) return
-    if (!this.responseStarted) this.charge(this.complete ? 504 : 408, request.host)
-    this.timedOut(this.complete ? REPLY.upstreamMaxDuration : { ...REPLY.upstreamMaxDuration, status: 408 })
-  }
-
-  private timedOut(reply: LocalReply): void {
-    if (this.timeoutStatus === 204 && reply.status === 504) {
-      this.exchange.sendLocalReply({ ...reply, status: 204, body: '' })
-    } else this.exchange.sendLocalReply(reply)
+    if (!this.responseStarted) accountFailure(request.cluster, request.host, status, this.exchange.internal)
+    this.exchange.sendLocalReply({ ...REPLY.upstreamMaxDuration, status })
   }
 
   onDestroy(): void {
@@ -527,9 +403,7 @@ export class RouterFilter implements HttpFilter, LoadBalancerContext, TimerOwner
       for (const shadow of this.shadows) shadow.downstreamGone(this.complete && !this.exchange.aborted)
       this.shadows = undefined
     }
-    this.keeping = false
-    if (this.kept.length > 0) this.kept.clear()
-    this.keptTrailers = undefined
-    this.headers = undefined
+    this.kept.drop()
+    this.balancing.end()
   }
 }

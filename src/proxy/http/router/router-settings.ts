@@ -19,18 +19,17 @@ export interface RouterSettings {
   readonly ownAddress: string
 }
 
-/** A header that `strict_check_headers` wants to be a number and is not; its value. */
-export function invalidNumber(reader: HeaderReader, head: RequestHead): string | undefined {
-  const value = reader.first(head)
-  return value === undefined || /^\d+$/.test(value) ? undefined : value
-}
-
-/** The answer to it. */
-export function strictReply(name: string, value: string): LocalReply {
-  return {
-    status: 400,
-    body: `invalid header '${name}' with value '${value}'`,
-    details: `request_headers_failed_strict_check{${name}}`,
-    flag: 'IH',
+/** The answer to a request of which a header that `strict_check_headers` names is no number; undefined when all are. */
+export function strictCheck(readers: readonly HeaderReader[], head: RequestHead): LocalReply | undefined {
+  for (const reader of readers) {
+    const value = reader.first(head)
+    if (value === undefined || /^\d+$/.test(value)) continue
+    return {
+      status: 400,
+      body: `invalid header '${reader.name}' with value '${value}'`,
+      details: `request_headers_failed_strict_check{${reader.name}}`,
+      flag: 'IH',
+    }
   }
+  return undefined
 }

@@ -9,6 +9,8 @@ import { H } from '../names.ts'
 import { type TimerOwner, timerWheel, WheelTimer } from '../timer-wheel.ts'
 import type { MirrorPolicy } from './mirror-policy.ts'
 import { portAt } from './redirect.ts'
+import type { Forward } from './route.ts'
+import type { RouterSettings } from './router-settings.ts'
 
 /** A copy of a request, sent for its effect: the response is read and dropped (source/common/router/shadow_writer_impl.cc). */
 export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBalancerContext, TimerOwner {
@@ -182,6 +184,26 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     else this.stream?.reset()
     this.pending = undefined
   }
+}
+
+/** Starts the copies that a route asks for and chance grants; a cluster that is not there is passed over. */
+export function startShadows(
+  forward: Forward,
+  head: RequestHead,
+  exchange: Exchange,
+  settings: RouterSettings,
+  timeout: number,
+  end: boolean,
+): ShadowRequest[] | undefined {
+  const shadows: ShadowRequest[] = []
+  for (const policy of forward.mirrors) {
+    if (!policy.fraction.hit(settings.runtime.randomU32())) continue
+    const cluster = settings.clusters.get(policy.clusterName(head))
+    if (cluster === undefined) continue
+    const shadow = ShadowRequest.start(cluster, head, policy, exchange, settings.ownAddress, timeout, end)
+    if (shadow !== undefined) shadows.push(shadow)
+  }
+  return shadows.length === 0 ? undefined : shadows
 }
 
 /** `-shadow` in front of the port. */

@@ -3,9 +3,10 @@ import type { Cluster, Pending, PoolCallbacks } from '../../upstream/cluster.ts'
 import type { Host } from '../../upstream/host.ts'
 import { BodyBuffer, EMPTY } from '../body-buffer.ts'
 import type { ClientStream, ClientStreamHandler, ResetReason } from '../codec.ts'
-import type { ResponseSource } from '../exchange.ts'
+import type { ResponseSource } from '../exchange-flow.ts'
 import type { HeaderMap, ResponseHead } from '../headers.ts'
 import { type TimerOwner, WheelTimer } from '../timer-wheel.ts'
+import { updateAuthority } from './rewrite.ts'
 import type { RouterFilter } from './router-filter.ts'
 
 const PER_TRY = 1
@@ -55,7 +56,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     this.bodyless = end
     const pending = this.cluster.newStream(
       this.host,
-      router,
+      router.balancing,
       router.forward.priority,
       router.exchange.info.protocol ?? 'HTTP/1.1',
       this,
@@ -81,12 +82,13 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     const now = router.runtime.now()
     if (stats.upstreamFirstTx === 0) stats.upstreamFirstTx = now
     this.cluster.reportResult(host, 'connect-success')
-    const head = router.headFor(host)
+    stats.upstreamTransportFailure = undefined
+    this.nameHost(host)
     this.started = true
     if (router.complete) this.armPerTry()
-    router.armAttempt(this)
+    this.armStream()
     if (this.bodyless) this.finishedSending()
-    stream.sendHeaders(head, this.bodyless)
+    stream.sendHeaders(router.exchange.request, this.bodyless)
     if (this.bodyless || this.over || this.held) return
     this.flush()
   }
@@ -150,13 +152,13 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   private pauseDownstream(): void {
     if (this.pausedDownstream) return
     this.pausedDownstream = true
-    this.router.exchange.pauseRequest()
+    this.router.exchange.flow.pauseRequest()
   }
 
   private resumeDownstream(): void {
     if (!this.pausedDownstream) return
     this.pausedDownstream = false
-    this.router.exchange.resumeRequest()
+    this.router.exchange.flow.resumeRequest()
   }
 
   onWritable(): void {
@@ -213,21 +215,30 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     if (!this.perTry.running) wheel.start(this.perTry, timeouts.perTry)
   }
 
-  /** The timeouts that run from the moment the stream is there. Zero is none. */
-  armStream(idle: number, duration: number): void {
-    const { wheel } = this.router
+  /** The request goes by the host's own name where the route says so. */
+  private nameHost(host: Host): void {
+    const { forward, exchange, quiet } = this.router
+    if (!forward.hostRewrite.auto || host.hostname === '') return
+    updateAuthority(exchange.request, host.hostname, forward.appendForwardedHost, !quiet)
+  }
+
+  /** The timeouts that run from the moment the stream is there. */
+  private armStream(): void {
+    const { wheel, forward } = this.router
+    const idle = forward.retryPolicy.perTryIdleTimeout
     if (idle > 0) {
       this.perTryIdle = new WheelTimer(this, PER_TRY_IDLE)
       wheel.start(this.perTryIdle, idle)
     }
-    if (duration > 0) {
+    if (this.cluster.maxStreamDuration > 0) {
       this.duration = new WheelTimer(this, MAX_DURATION)
-      wheel.start(this.duration, duration)
+      wheel.start(this.duration, this.cluster.maxStreamDuration)
     }
   }
 
   private touch(): void {
-    if (this.perTryIdle?.running) this.router.wheel.start(this.perTryIdle, this.router.perTryIdleTimeout)
+    if (this.perTryIdle?.running)
+      this.router.wheel.start(this.perTryIdle, this.router.forward.retryPolicy.perTryIdleTimeout)
   }
 
   onTimer(kind: number): void {
