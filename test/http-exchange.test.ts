@@ -170,6 +170,33 @@ describe('answers of its own', () => {
     expect((await get(p.http, '/')).headers.get('connection')).toBe('close')
   })
 
+  test('with other words, by local_reply_config', async () => {
+    const p = await proxy({
+      route_config: oneHost([{ match: { path: '/d' }, ...direct(418, 'tea') }]),
+      local_reply_config: {
+        mappers: [
+          {
+            filter: {
+              status_code_filter: { comparison: { op: 'EQ', value: { default_value: 404, runtime_key: 'k' } } },
+            },
+            status_code: 410,
+            body: { inline_string: 'gone' },
+            headers_to_add: [{ header: { key: 'x-why', value: '%RESPONSE_CODE_DETAILS%' } }],
+          },
+        ],
+        body_format: { json_format: { code: '%RESPONSE_CODE%', text: '%LOCAL_REPLY_BODY%' } },
+      },
+    })
+    const gone = await get(p.http, '/')
+    expect([gone.status, gone.headers.get('x-why'), gone.headers.get('content-type')]).toEqual([
+      410,
+      'route_not_found',
+      'application/json',
+    ])
+    expect(JSON.parse(gone.body)).toEqual({ code: 410, text: 'gone' })
+    expect(JSON.parse((await get(p.http, '/d')).body)).toEqual({ code: 418, text: 'tea' })
+  })
+
   test('require_tls sends plaintext callers to https', async () => {
     const p = await proxy({
       route_config: oneHost([{ match: { prefix: '/' }, ...direct(200) }], { require_tls: 'ALL' }),

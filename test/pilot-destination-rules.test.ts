@@ -285,3 +285,16 @@ describe('of several rules for a host', () => {
     expect(lb(selected, 'a1')).toBe('LEAST_REQUEST')
   })
 })
+
+describe('outlier detection by status codes', () => {
+  it('counts those in place of the 5xx', () => {
+    const codes = (list: string) =>
+      http(clusterOf(`outlierDetection: {consecutive5xxErrors: 1, outlierDetectionHttpErrorCodes: ${list}}`))
+        .outlier_detection.error_matcher
+    const status = (code: string) => ({
+      http_response_headers_match: { headers: [{ name: ':status', string_match: { exact: code } }] },
+    })
+    expect(codes('[429]')).toEqual(status('429'))
+    expect(codes('[429, 503]')).toEqual({ or_match: { rules: [status('429'), status('503')] } })
+  })
+})

@@ -276,4 +276,24 @@ describe('access logs', () => {
       authority: '%REQ(:AUTHORITY)%',
     })
   })
+
+  it('go to the default providers of the mesh', () => {
+    const providers = `defaultProviders: {accessLogging: [otel, als]}
+extensionProviders:
+- {name: als, envoyHttpAls: {service: a.default.svc.cluster.local, port: 80}}
+- {name: otel, envoyOtelAls: {service: a.default.svc.cluster.local, port: 80, logFormat: {text: "%PROTOCOL%", labels: {code: "%RESPONSE_CODE%"}}}}`
+    const { http } = logs(providers)
+    expect(http.map((log: Json) => log.name)).toEqual([
+      'envoy.access_loggers.http_grpc',
+      'envoy.access_loggers.open_telemetry',
+    ])
+    expect(http[1].typed_config).toMatchObject({
+      common_config: {
+        log_name: 'otel_envoy_accesslog',
+        grpc_service: { envoy_grpc: { cluster_name: 'outbound|80||a.default.svc.cluster.local' } },
+      },
+      body: { string_value: '%PROTOCOL%' },
+      attributes: { values: [{ key: 'code', value: { string_value: '%RESPONSE_CODE%' } }] },
+    })
+  })
 })

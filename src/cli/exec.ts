@@ -20,7 +20,9 @@ export function execCommand(program: Command): void {
     .argument('<command...>', 'the program and its arguments, after --')
     .addOption(meshOption())
     .passThroughOptions()
-    .action(async (from: string, command: string[], options: { mesh?: number }) => {
+    .action(async (from: string, given: string[], options: { mesh?: number }) => {
+      const command = given[0] === '--' ? given.slice(1) : given
+      if (command.length === 0) throw new CliError('no program given', 2)
       const mesh = findMesh(options.mesh)
       const workload = await askMesh<WorkloadView>(mesh, 'GET', `/v1/workload?name=${encodeURIComponent(from)}`)
       if (!workload.httpProxy) throw new CliError(`${workload.name} has no sidecar, so nothing can go through it`)

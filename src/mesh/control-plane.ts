@@ -1,6 +1,7 @@
 import { Ca } from '../ca/ca.ts'
 import { meshOf } from '../pilot/mesh.ts'
 import { Pilot } from '../pilot/pilot.ts'
+import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { Runtime } from '../runtime.ts'
 import type { Store } from '../store/store.ts'
 import { AdsServer } from '../xds/server.ts'
@@ -15,6 +16,8 @@ export interface ControlPlaneOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** A proxy refused what it was sent. `proxy` is `pod.namespace` for those of a mesh, else its node id. */
   readonly onRejected: (proxy: string, typeUrl: string, message: string) => void
+  /** See PilotOptions. */
+  readonly beforePush?: (context: PushContext) => Promise<void> | undefined
   /** Takes a line for the log. */
   readonly log?: (line: string) => void
 }
@@ -28,9 +31,9 @@ export interface ControlPlane {
 
 /** Makes the control plane of a store. Throws when the kept root certificate cannot be used. */
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
-  const { store, runtime, dataDir, env, log } = options
+  const { store, runtime, dataDir, env, beforePush, log } = options
   const ca = new Ca({ runtime, dataDir, trustDomain: meshOf(store.snapshot).trustDomain })
-  const pilot = new Pilot({ store, runtime, ca, env, log })
+  const pilot = new Pilot({ store, runtime, ca, env, beforePush, log })
   const ads = new AdsServer({
     runtime,
     log,

@@ -19,32 +19,47 @@ export class Instances {
     this.#host = host
   }
 
-  /** Starts what is new, stops what is gone, and restarts what changed in a way that its sockets or app depend on. */
-  reconcile(registry: Registry): Promise<void> {
+  /** Whether the registry has workloads that do not run, or run otherwise. */
+  lacks(registry: Registry): boolean {
+    return registry.workloads.some((w) => this.#facts.get(keyOf(w)) !== factsOf(w, registry))
+  }
+
+  /**
+   * Starts what is new. What runs otherwise than it should (another app, other ports: its pod was edited in place) is
+   * stopped first. Rejects with the first failure when all attempts are over.
+   */
+  start(registry: Registry): Promise<void> {
     return this.#queue(async () => {
-      const wanted = new Map(registry.workloads.map((w) => [`${w.namespace}/${w.name}`, w]))
-      const stopping: Promise<void>[] = []
-      const starting: Workload[] = []
-      for (const [key, instance] of this.#byKey) {
-        const workload = wanted.get(key)
-        if (workload && this.#facts.get(key) === factsOf(workload, registry)) continue
-        this.#byKey.delete(key)
-        this.#facts.delete(key)
-        stopping.push(instance.close())
-      }
-      await Promise.all(stopping)
-      for (const [key, workload] of wanted) if (!this.#byKey.has(key)) starting.push(workload)
-      const results = await Promise.allSettled(starting.map((w) => Instance.start(w, portsOf(w, registry), this.#host)))
-      results.forEach((result, i) => {
-        if (result.status === 'rejected') return
-        const workload = starting[i]!
-        const key = `${workload.namespace}/${workload.name}`
-        this.#byKey.set(key, result.value)
-        this.#facts.set(key, factsOf(workload, registry))
-      })
+      const starting = registry.workloads.filter((w) => this.#facts.get(keyOf(w)) !== factsOf(w, registry))
+      await Promise.all(starting.map((w) => this.#stop(keyOf(w))))
+      const results = await Promise.allSettled(starting.map((w) => this.#start(w, registry)))
       const failed = results.find((r) => r.status === 'rejected')
       if (failed) throw failed.reason
     })
+  }
+
+  /** Stops what the registry no longer has, when `unused` says that nobody goes there any more. */
+  async retire(registry: Registry, unused: () => Promise<void>): Promise<void> {
+    const wanted = new Set(registry.workloads.map(keyOf))
+    const gone = [...this.#byKey.keys()].filter((key) => !wanted.has(key))
+    if (gone.length === 0) return
+    await unused()
+    await this.#queue(async () => {
+      await Promise.all(gone.map((key) => this.#stop(key)))
+    })
+  }
+
+  async #start(workload: Workload, registry: Registry): Promise<void> {
+    const instance = await Instance.start(workload, portsOf(workload, registry), this.#host)
+    this.#byKey.set(keyOf(workload), instance)
+    this.#facts.set(keyOf(workload), factsOf(workload, registry))
+  }
+
+  async #stop(key: string): Promise<void> {
+    const instance = this.#byKey.get(key)
+    this.#byKey.delete(key)
+    this.#facts.delete(key)
+    await instance?.close()
   }
 
   /** Resolves once every sidecar serves its first config. */
@@ -64,7 +79,7 @@ export class Instances {
 
   /** The running instance of a workload. */
   of(workload: Workload): Instance {
-    const instance = this.#byKey.get(`${workload.namespace}/${workload.name}`)
+    const instance = this.#byKey.get(keyOf(workload))
     if (!instance) throw new Error(`${workload.name} is not running`)
     return instance
   }
@@ -91,6 +106,10 @@ export class Instances {
     this.#work = result.catch(() => {})
     return result
   }
+}
+
+function keyOf(workload: Workload): string {
+  return `${workload.namespace}/${workload.name}`
 }
 
 /** The container ports that an instance serves: those it states, and those that services and the app annotation name. */

@@ -31,6 +31,9 @@ const CONTROL_PORT = 15014
 /** A port of the control plane's address where nothing ever listens: what a closed port of a pod becomes. */
 const REFUSING_PORT = 1
 
+/** How long a change may take to reach the sidecars before what it replaces is stopped all the same, ms. */
+const SYNC_TIMEOUT_MS = 5000
+
 /** How to run a mesh. */
 export interface MeshOptions {
   /** Files, folders and `-` (standard input). */
@@ -79,6 +82,7 @@ export class Mesh {
   readonly #addresses: MeshAddresses
   readonly #domain: string
   #files: FilesSource | undefined
+  #started = false
   #plane!: ControlPlane
   #instances!: Instances
   #control: ControlServer | undefined
@@ -132,6 +136,7 @@ export class Mesh {
       runtime: this.#runtime,
       dataDir: this.#options.dataDir,
       env,
+      beforePush: (context) => this.#prepare(context),
       onRejected: (workload, typeUrl, message) => this.#event({ type: 'rejected', workload, typeUrl, message }),
     })
     this.#addresses.endpoints = (ip, port) => endpointsAt(this.registry, ip, port)
@@ -148,9 +153,10 @@ export class Mesh {
       onLine: (workload, line) => this.#event({ type: 'output', workload: workload.name, line }),
       onLog: (workload, line) => this.#event({ type: 'log', workload: workload.name, line }),
     })
-    await this.#instances.reconcile(this.registry)
+    await this.#instances.start(this.registry)
     await this.#instances.ready()
     await this.#instances.openOutbound(this.registry)
+    this.#started = true
     const unfollow = this.#plane.pilot.onPush((context) => this.#pushed(context))
     const unwatch = this.#store.subscribe((change) => this.#changed(change))
     this.#unsubscribe = () => {
@@ -218,12 +224,9 @@ export class Mesh {
 
   /** Resolves once everything that the store holds now has reached the sidecars and is in force there. */
   async settled(): Promise<void> {
-    const { pilot, ads } = this.#plane
-    for (;;) {
-      await this.#instances.idle()
-      await new Promise((resolve) => setImmediate(resolve))
-      if (!pilot.pushPending && ads.connections.every((connection) => connection.synced)) return
-    }
+    await this.#synced()
+    await this.#instances.idle()
+    await this.#synced()
   }
 
   async #reach(workload: Workload, host: string, port: number): Promise<SocketAddress> {
@@ -256,12 +259,31 @@ export class Mesh {
     }
   }
 
-  /** Instances follow the registry before their sidecars are told of it. */
-  #pushed(context: PushContext): void {
+  /** What a new registry speaks of is started before any sidecar is told of it. */
+  #prepare({ registry }: PushContext): Promise<void> | undefined {
+    if (!this.#started || !this.#instances.lacks(registry)) return undefined
+    return this.#instances.start(registry).then(() => this.#instances.ready())
+  }
+
+  /** What is gone from it stops once every sidecar has heard of that. */
+  #pushed({ registry }: PushContext): void {
     this.#instances
-      .reconcile(context.registry)
-      .then(() => this.#instances.openOutbound(context.registry))
+      .retire(registry, () => this.#synced())
+      .then(() => this.#instances.openOutbound(registry))
       .catch((e: Error) => this.#event({ type: 'workload', workload: 'mesh', message: e.message }))
+  }
+
+  /** Resolves once every sidecar has taken what it was sent; an outside proxy that does not answer is not waited for. */
+  async #synced(): Promise<void> {
+    const { pilot, ads } = this.#plane
+    const deadline = performance.now() + SYNC_TIMEOUT_MS
+    for (let turns = 0; ; turns++) {
+      // In-process sidecars answer within a few turns; a timer leaves the processor to others after that.
+      if (turns < 20) await new Promise((resolve) => setImmediate(resolve))
+      else await new Promise((resolve) => setTimeout(resolve, 5))
+      if (!pilot.pushPending && ads.connections.every((connection) => connection.synced)) return
+      if (performance.now() > deadline) return
+    }
   }
 
   #changed(change: Change): void {

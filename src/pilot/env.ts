@@ -24,6 +24,10 @@ export interface PilotEnv {
   traceSampling: number
   /** PILOT_DEBOUNCE_AFTER in milliseconds. Default 100. */
   debounceAfter: number
+  /** PILOT_DNS_JITTER_DURATION in milliseconds, added to the period of DNS. Default 100; 0 for none. */
+  dnsJitter: number
+  /** Any variable, '' when unset: for MeshConfig's headers that take their values from one. */
+  variable: (name: string) => string
   /** CLUSTER_ID. Default `Kubernetes`. */
   clusterId: string
   /** DNS suffix of the cluster (istiod's flag `--domain`, DOMAIN_SUFFIX here). Default `cluster.local`. */
@@ -57,6 +61,8 @@ export function pilotEnv(env: Readonly<Record<string, string | undefined>>): Pil
     absoluteFqdnDomains: bool('PILOT_ENABLE_ABSOLUTE_FQDN_VHOST_DOMAIN', true),
     traceSampling: env.PILOT_TRACE_SAMPLING && sampling >= 0 && sampling <= 100 ? sampling : 1,
     debounceAfter: millis('PILOT_DEBOUNCE_AFTER', 100),
+    dnsJitter: millis('PILOT_DNS_JITTER_DURATION', 100),
+    variable: (name) => env[name] ?? '',
     clusterId: env.CLUSTER_ID || 'Kubernetes',
     domain: env.DOMAIN_SUFFIX || 'cluster.local',
   }

@@ -29,6 +29,11 @@ export interface PilotOptions {
   servesSecrets?: (connection: Pick<AdsConnection, 'peer'>) => boolean
   /** Takes a line for the log. */
   log?: (line: string) => void
+  /**
+   * Told of each new context before the proxies are sent it; while the promise is pending they go on with the one
+   * before. For who has to start what it speaks of.
+   */
+  beforePush?: (context: PushContext) => Promise<void> | undefined
 }
 
 /** A connected proxy, and what it was given. */
@@ -56,6 +61,8 @@ export class Pilot implements ResourceSource {
   #pushes = 1
   #lastPush: number
   #pending: Timer | undefined
+  /** While `beforePush` is at work: whether the store has changed again since. */
+  #preparing: { changed: boolean } | undefined
   #renewal: Timer | undefined
 
   constructor(options: PilotOptions) {
@@ -78,7 +85,7 @@ export class Pilot implements ResourceSource {
     return this.#context.registry
   }
 
-  /** Calls `listener` after each change of the context, before proxies are sent anything; returns the way to stop that. */
+  /** Calls `listener` after each change of the context, just before proxies are sent it; returns the way to stop that. */
   onPush(listener: (context: PushContext) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -86,7 +93,7 @@ export class Pilot implements ResourceSource {
 
   /** Whether a change of the store waits to be pushed. */
   get pushPending(): boolean {
-    return this.#pending !== undefined
+    return this.#pending !== undefined || this.#preparing !== undefined
   }
 
   /** How a node is seen. Throws `NodeError` for one that cannot be served. */
@@ -130,7 +137,8 @@ export class Pilot implements ResourceSource {
   }
 
   #changed(): void {
-    if (this.#pending) return
+    if (this.#preparing) this.#preparing.changed = true
+    if (this.#pending || this.#preparing) return
     const { runtime } = this.#options
     const wait = this.#lastPush + this.env.debounceAfter - runtime.now()
     if (wait <= 0) {
@@ -147,6 +155,25 @@ export class Pilot implements ResourceSource {
     this.#lastPush = this.#options.runtime.now()
     this.#pushes++
     this.#context = new PushContext(this.#options.store.snapshot, this.env, this.#allotter, this.#context)
+    const preparation = this.#options.beforePush?.(this.#context)
+    if (!preparation) {
+      this.#serveAll()
+      return
+    }
+    const preparing = { changed: false }
+    this.#preparing = preparing
+    const go = () => {
+      this.#preparing = undefined
+      this.#serveAll()
+      if (preparing.changed) this.#changed()
+    }
+    preparation.then(go, (error: Error) => {
+      this.#options.log?.(`pilot: ${error.message}`)
+      go()
+    })
+  }
+
+  #serveAll(): void {
     for (const listener of this.#listeners) listener(this.#context)
     for (const client of this.#clients.values()) this.#serve(client)
   }

@@ -68,7 +68,9 @@ export function ownedWorkloads(owner: Owner, context: PodContext): Workload[] {
   const { name, namespace } = owner.metadata
   const template: PodTemplateSpec =
     owner.kind === 'CronJob' ? owner.spec.jobTemplate.spec.template : owner.spec.template
-  const hash = digest(`${namespace}/${name}`, 9)
+  // As with the real controllers, another template makes other pods.
+  const content = JSON.stringify(template)
+  const hash = digest(`${namespace}/${name}/${content}`, 9)
   const origin = originOf(owner)
   const make = (podName: string, labels: Record<string, string>, nodeName?: string): Workload =>
     workload(
@@ -85,7 +87,7 @@ export function ownedWorkloads(owner: Owner, context: PodContext): Workload[] {
       },
       context,
     )
-  const suffix = (n: number | string): string => digest(`${namespace}/${name}/${n}`, 5)
+  const suffix = (n: number | string): string => digest(`${namespace}/${name}/${n}/${content}`, 5)
   const count = (n: number | undefined): number[] => Array.from({ length: n ?? 1 }, (_, i) => i)
   switch (owner.kind) {
     case 'Deployment':

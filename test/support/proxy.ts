@@ -31,9 +31,9 @@ export async function startProxy(bootstrap: object, options: Partial<ProxyServer
     warnings,
     port(listener) {
       const managed = server.listeners.all().find((l) => l.name === listener)
-      const [socket] = managed?.sockets.values() ?? []
-      if (!socket) throw new Error(`listener ${listener} is not bound`)
-      return socket.address.port
+      const [address] = managed?.sockets.addresses ?? []
+      if (!address) throw new Error(`listener ${listener} is not bound`)
+      return address.port
     },
     counter: (name) => server.stats.counters.get(name)?.value ?? server.stats.gauges.get(name)?.value ?? 0,
     async admin(path, method = 'GET') {

@@ -5,7 +5,7 @@ import { packed } from '../../xds/messages.ts'
 import { clientKey, localityEndpoints, sendsUnhealthy } from '../endpoint/load-assignment.ts'
 import { tcpClusterExchange } from '../metadata-exchange.ts'
 import { outboundCluster, sniOf } from '../names.ts'
-import { duration, lazy } from '../proto.ts'
+import { duration, lazy, millis } from '../proto.ts'
 import { configPath, PROVENANCE, provenance } from '../provenance.ts'
 import { isIpv6Only, type ProxyNode } from '../proxy.ts'
 import { proxyConfigOf } from '../proxy-config.ts'
@@ -140,6 +140,7 @@ function addEndpoints(
     cluster.loadAssignment = { clusterName: cluster.name, endpoints }
     cluster.dnsLookupFamily = service.raceDns ? 4 : isIpv6Only(proxy) ? 2 : 1
     cluster.typedDnsResolverConfig = CARES()
+    cluster.dnsJitter = millis(push.env.dnsJitter)
     cluster.dnsRefreshRate = duration(push.mesh.dnsRefreshRate)
     cluster.respectDnsTtl = true
   } else if (target.type === ORIGINAL_DST) {

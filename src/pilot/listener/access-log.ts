@@ -1,5 +1,9 @@
 import type { JsonObject } from '@bufbuild/protobuf'
-import type { EnvoyFileAccessLogProvider, ExtensionProvider } from '../../api/kinds/extension-provider.ts'
+import type {
+  EnvoyFileAccessLogProvider,
+  EnvoyOpenTelemetryLogProvider,
+  ExtensionProvider,
+} from '../../api/kinds/extension-provider.ts'
 import { type Init, packed } from '../../xds/messages.ts'
 import type { Mesh } from '../mesh.ts'
 import { lookupProviderCluster } from '../providers.ts'
@@ -140,7 +144,30 @@ export function providerLog(push: PushContext, provider: ExtensionProvider): Acc
     const to = lookupProviderCluster(push, als.service, als.port)
     return to && grpcLog('tcp', to.cluster, { authority: to.hostname, ...als })
   }
+  if (provider.envoyOtelAls) {
+    const als = provider.envoyOtelAls
+    const to = lookupProviderCluster(push, als.service, als.port)
+    return to && openTelemetryLog(als, to)
+  }
   return undefined
+}
+
+function openTelemetryLog(als: EnvoyOpenTelemetryLogProvider, to: { cluster: string; hostname: string }): AccessLog {
+  const text = als.logFormat?.text || TEXT_FORMAT
+  const labels = Object.entries(als.logFormat?.labels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))
+  const stringValue = (value: unknown) => ({
+    value: { case: 'stringValue' as const, value: typeof value === 'string' ? value : '' },
+  })
+  const value = packed('envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig', {
+    commonConfig: commonGrpc(als.logName || 'otel_envoy_accesslog', to.cluster, to.hostname, PEERS),
+    disableBuiltinLabels: true,
+    body: stringValue(text),
+    attributes: labels.length
+      ? { values: labels.map(([key, label]) => ({ key, value: stringValue(label) })) }
+      : undefined,
+    formatters: formatters(text + JSON.stringify(labels)),
+  })
+  return { name: 'envoy.access_loggers.open_telemetry', configType: { case: 'typedConfig', value } }
 }
 
 function providerFileLog(file: EnvoyFileAccessLogProvider): AccessLog {
@@ -153,6 +180,7 @@ function providerFileLog(file: EnvoyFileAccessLogProvider): AccessLog {
 }
 
 const LOG_SERVICE = 'envoy_accesslog_service'
+const V3 = 2
 const PEERS = ['upstream_peer', 'downstream_peer']
 
 function serviceLog(place: LogPlace): AccessLog {
@@ -172,12 +200,8 @@ interface GrpcLogOptions {
 function grpcLog(kind: 'http' | 'tcp', clusterName: string, options: GrpcLogOptions): AccessLog {
   const { authority, additionalRequestHeadersToLog, additionalResponseHeadersToLog, additionalResponseTrailersToLog } =
     options
-  const commonConfig: Init<'envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig'> = {
-    logName: options.logName || `${kind}_envoy_accesslog`,
-    grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName, authority } } },
-    transportApiVersion: 2,
-    filterStateObjectsToLog: options.filterStateObjectsToLog?.length ? options.filterStateObjectsToLog : PEERS,
-  }
+  const objects = options.filterStateObjectsToLog?.length ? options.filterStateObjectsToLog : PEERS
+  const commonConfig = commonGrpc(options.logName || `${kind}_envoy_accesslog`, clusterName, authority, objects)
   const value =
     kind === 'http'
       ? packed('envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig', {
@@ -189,4 +213,18 @@ function grpcLog(kind: 'http' | 'tcp', clusterName: string, options: GrpcLogOpti
       : packed('envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig', { commonConfig })
   const name = kind === 'http' ? 'envoy.access_loggers.http_grpc' : 'envoy.tcp_grpc_access_log'
   return { name, configType: { case: 'typedConfig', value } }
+}
+
+function commonGrpc(
+  logName: string,
+  clusterName: string,
+  authority: string | undefined,
+  filterStateObjectsToLog: string[],
+): Init<'envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig'> {
+  return {
+    logName,
+    grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName, authority } } },
+    transportApiVersion: V3,
+    filterStateObjectsToLog,
+  }
 }

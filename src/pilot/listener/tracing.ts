@@ -1,4 +1,4 @@
-import type { ExtensionProvider } from '../../api/kinds/extension-provider.ts'
+import type { ExtensionProvider, ProviderHttpHeader } from '../../api/kinds/extension-provider.ts'
 import type { MeshProxyConfig } from '../../api/kinds/mesh-proxy-config.ts'
 import { type Init, packed } from '../../xds/messages.ts'
 import { duration } from '../proto.ts'
@@ -10,6 +10,8 @@ import type { PushContext } from '../scope/push-context.ts'
 /** Tracing of a connection manager. */
 export type Tracing = Init<'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing'>
 type CustomTag = Init<'envoy.type.tracing.v3.CustomTag'>
+
+const OVERWRITE_OR_ADD = 2
 
 /**
  * Tracing: by MeshConfig's first default provider; without one, `enableTracing` alone decides on sampling and tags,
@@ -94,22 +96,12 @@ function providerTracing(push: PushContext, proxy: ProxyNode, provider: Extensio
   })
   const maxPathTagLength = (zipkin ?? opentelemetry ?? datadog)?.maxTagLength
   const length: Tracing = maxPathTagLength ? { maxPathTagLength } : {}
-  if (zipkin) {
-    const config = packed('envoy.config.trace.v3.ZipkinConfig', {
-      collectorCluster: to.cluster,
-      collectorEndpoint: zipkin.path || '/api/v2/spans',
-      collectorHostname: to.hostname,
-      collectorEndpointVersion: 1,
-      traceId128bit: !zipkin.enable64bitTraceId,
-      sharedSpanContext: false,
-    })
-    return { ...http('envoy.tracers.zipkin', config), ...length }
-  }
+  if (zipkin) return { ...http('envoy.tracers.zipkin', zipkinConfig(push, zipkin, to)), ...length }
   const grpcService = {
     targetSpecifier: { case: 'envoyGrpc', value: { clusterName: to.cluster, authority: to.hostname } },
   } as const
   if (opentelemetry) {
-    return { ...http('envoy.tracers.opentelemetry', openTelemetry(opentelemetry, to, proxy)), ...length }
+    return { ...http('envoy.tracers.opentelemetry', openTelemetry(push, opentelemetry, to, proxy)), ...length }
   }
   if (datadog) {
     const config = packed('envoy.config.trace.v3.DatadogConfig', {
@@ -122,13 +114,43 @@ function providerTracing(push: PushContext, proxy: ProxyNode, provider: Extensio
   return http('envoy.tracers.skywalking', packed('envoy.config.trace.v3.SkyWalkingConfig', { grpcService }))
 }
 
+function zipkinConfig(
+  push: PushContext,
+  stated: NonNullable<ExtensionProvider['zipkin']>,
+  to: { hostname: string; cluster: string },
+): ReturnType<typeof packed> {
+  return packed('envoy.config.trace.v3.ZipkinConfig', {
+    collectorEndpointVersion: 1,
+    traceId128bit: !stated.enable64bitTraceId,
+    sharedSpanContext: false,
+    collectorService: {
+      httpUri: {
+        uri: `http://${to.hostname}${stated.path || '/api/v2/spans'}`,
+        httpUpstreamType: { case: 'cluster', value: to.cluster },
+        timeout: duration(stated.timeout ?? '5s'),
+      },
+      requestHeadersToAdd: additions(push, stated.headers),
+    },
+    traceContextOption: stated.traceContextOption === 'USE_B3_WITH_W3C_PROPAGATION' ? 1 : 0,
+  })
+}
+
+/** A header of a request to a provider. */
+const pair = (push: PushContext) => (header: ProviderHttpHeader) => ({
+  key: header.name,
+  value: header.value ?? (header.envName ? push.env.variable(header.envName) : ''),
+})
+
+const additions = (push: PushContext, headers: readonly ProviderHttpHeader[] | undefined) =>
+  (headers ?? []).map(pair(push)).map((header) => ({ header, appendAction: OVERWRITE_OR_ADD }))
+
 function openTelemetry(
+  push: PushContext,
   stated: NonNullable<ExtensionProvider['opentelemetry']>,
   to: { hostname: string; cluster: string },
   proxy: ProxyNode,
 ): ReturnType<typeof packed> {
   const { http, grpc } = stated
-  const pair = (header: { name?: string; value?: string }) => ({ key: header.name, value: header.value ?? '' })
   return packed('envoy.config.trace.v3.OpenTelemetryConfig', {
     serviceName: proxy.cluster,
     httpService: http && {
@@ -137,14 +159,14 @@ function openTelemetry(
         httpUpstreamType: { case: 'cluster', value: to.cluster },
         timeout: duration(http.timeout),
       },
-      requestHeadersToAdd: (http.headers ?? []).map((header) => ({ header: pair(header), appendAction: 2 })),
+      requestHeadersToAdd: additions(push, http.headers),
     },
     grpcService: http
       ? undefined
       : {
           targetSpecifier: { case: 'envoyGrpc', value: { clusterName: to.cluster, authority: to.hostname } },
           timeout: duration(grpc?.timeout),
-          initialMetadata: (grpc?.initialMetadata ?? []).map(pair),
+          initialMetadata: (grpc?.initialMetadata ?? []).map(pair(push)),
         },
   })
 }

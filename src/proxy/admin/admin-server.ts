@@ -26,7 +26,7 @@ export class AdminServer {
     return new Promise((resolve, reject) => {
       this.server.once('error', reject)
       this.server.listen({ host, port }, () => {
-        this.server.off('error', reject)
+        this.server.off('error', reject).on('error', () => {})
         const bound = this.server.address() as AddressInfo
         resolve({ ip: bound.address, port: bound.port })
       })

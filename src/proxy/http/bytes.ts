@@ -36,7 +36,7 @@ export function writeValue(value: string, to: Buffer, at: number): number {
 /** Copies a range; short ones by hand, which is cheaper than making a view. Returns the end. */
 export function copyBytes(from: Buffer, start: number, end: number, to: Buffer, at: number): number {
   const n = end - start
-  if (n <= 48) {
+  if (n <= 100) {
     for (let k = 0; k < n; k++) to[at + k] = from[start + k]!
   } else {
     from.copy(to, at, start, end)

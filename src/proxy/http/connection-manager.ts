@@ -10,6 +10,7 @@ import { Problems } from './config.ts'
 import { HttpFilterChain } from './filter-chain.ts'
 import { compileHcmConfig } from './hcm-config.ts'
 import { HttpConnection } from './http-connection.ts'
+import { LocalReplyRewriter } from './local-reply-config.ts'
 import { HttpManager } from './manager.ts'
 import { compileRouteConfiguration, type RouteCompileContext } from './router/compile.ts'
 import { serves } from './server-codecs.ts'
@@ -47,7 +48,9 @@ class HttpConnectionHandler implements ConnectionHandler {
       problems,
     )
     const loggers = problems.collect('access_log', () => compileAccessLoggers(hcm.accessLog, context)) ?? []
-    this.manager = new HttpManager(settings, context, listener, new HttpFilterChain(entries), loggers)
+    const { localReplyConfig } = hcm
+    const replies = localReplyConfig && new LocalReplyRewriter(localReplyConfig, context.runtime, problems)
+    this.manager = new HttpManager(settings, context, listener, new HttpFilterChain(entries), loggers, replies)
     const { routeSpecifier } = hcm
     const routing: RouteCompileContext = { runtime: context.runtime, filterConfigs: compilePerRouteConfigs }
     const use = (routes: RouteConfiguration, checked: RouteCompileContext) => {

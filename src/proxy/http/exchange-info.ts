@@ -44,6 +44,7 @@ export class ExchangeInfo implements StreamInfo {
   filterState: Map<string, unknown> | undefined = undefined
   routeMetadata: ReadonlyMap<string, Record<string, unknown>> | undefined = undefined
   traceSampled = false
+  localReplyBody: string | undefined = undefined
 
   constructor(downstream: ConnectionInfo) {
     this.downstream = downstream
@@ -94,5 +95,6 @@ export class ExchangeInfo implements StreamInfo {
     this.filterState = undefined
     this.routeMetadata = undefined
     this.traceSampled = false
+    this.localReplyBody = undefined
   }
 }

@@ -273,11 +273,14 @@ export class Exchange implements ServerStreamHandler, RouteInput {
       return
     }
     const grpc = isGrpcContentType(this.request.get(H.contentType))
-    const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body
-    const head = localReplyHead(reply, body, grpc)
+    const rewritten = this.manager.localReplies?.rewrite(reply, info)
+    const final = rewritten?.reply ?? reply
+    const body = typeof final.body === 'string' ? Buffer.from(final.body) : final.body
+    const head = localReplyHead(final, body, grpc, rewritten?.contentType)
     info.responseCode = head.status
     if (this.cachedRoute !== undefined) applyMutations(this.cachedRoute.responseMutations, head, info)
     modify?.(head)
+    rewritten?.headers?.apply(head, info)
     if (this.response !== undefined) this.encode.begin([]) // an answer was under way: this one replaces it
     this.response = head
     info.response = head

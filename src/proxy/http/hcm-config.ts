@@ -135,7 +135,6 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
   problems.refuseUnknown(hcm, KNOWN, path)
   if (hcm.statPrefix === '') problems.add(`${path}.stat_prefix`, 'value length must be at least 1 characters')
   if (hcm.codecType === 3) problems.add(`${path}.codec_type`, 'HTTP3 is not supported')
-  if (hcm.localReplyConfig) context.notEnforced?.(`${path}.local_reply_config`)
   if (hcm.requestHeadersTimeout) context.notEnforced?.(`${path}.request_headers_timeout`)
   if (hcm.streamErrorOnInvalidHttpMessage) context.notEnforced?.(`${path}.stream_error_on_invalid_http_message`)
   if (hcm.appendLocalOverload) context.notEnforced?.(`${path}.append_local_overload`)

@@ -3,7 +3,12 @@ import { grpcMessage, grpcStatusOf, type LocalReply } from './local-replies.ts'
 import { H } from './names.ts'
 
 /** The head of a local reply: plain text, or trailers-only for gRPC (source/common/http/utility.cc prepareLocalReply). */
-export function localReplyHead(reply: LocalReply, body: Uint8Array, grpc: boolean): ResponseHead {
+export function localReplyHead(
+  reply: LocalReply,
+  body: Uint8Array,
+  grpc: boolean,
+  contentType = 'text/plain',
+): ResponseHead {
   if (grpc) {
     const head = ResponseHead.create(200)
     head.add(H.contentType, 'application/grpc')
@@ -14,7 +19,7 @@ export function localReplyHead(reply: LocalReply, body: Uint8Array, grpc: boolea
   const head = ResponseHead.create(reply.status)
   if (body.length > 0) {
     head.add(H.contentLength, String(body.length))
-    head.add(H.contentType, 'text/plain')
+    head.add(H.contentType, contentType)
   }
   return head
 }

@@ -4,6 +4,7 @@ import type { StreamInfo } from '../stream-info.ts'
 import type { HttpFilterChain } from './filter-chain.ts'
 import type { HcmConfig } from './hcm-config.ts'
 import { HcmStats } from './hcm-stats.ts'
+import type { LocalReplyRewriter } from './local-reply-config.ts'
 import type { RouteTable } from './router/route-table.ts'
 import { type TimerWheel, timerWheel } from './timer-wheel.ts'
 
@@ -17,6 +18,8 @@ export class HttpManager {
   readonly wheel: TimerWheel
   readonly direction: ListenerContext['direction']
   readonly bufferLimit: number
+  /** Undefined without local_reply_config. */
+  readonly localReplies: LocalReplyRewriter | undefined
   /** The route table in force; undefined until RDS has answered. Swapped as a whole. */
   routes: RouteTable | undefined = undefined
   /** The listener is going away. */
@@ -29,12 +32,14 @@ export class HttpManager {
     listener: ListenerContext,
     chain: HttpFilterChain,
     loggers: readonly AccessLogger[],
+    localReplies: LocalReplyRewriter | undefined,
   ) {
     this.config = config
     this.context = context
     this.listener = listener
     this.chain = chain
     this.loggers = loggers
+    this.localReplies = localReplies
     this.direction = listener.direction
     this.bufferLimit = listener.perConnectionBufferLimit
     this.stats = new HcmStats(context.stats, config.statPrefix, listener.statPrefix)

@@ -39,26 +39,16 @@ const http1: ServerCodecFactory = (transport, config, bufferLimit, handler) =>
     handler,
   )
 
-const factories = new Map<'HTTP/1.1' | 'HTTP/2', ServerCodecFactory>([['HTTP/1.1', http1]])
+/** The protocols that can be served; another one is another entry. */
+const factories: Readonly<Partial<Record<'HTTP/1.1' | 'HTTP/2', ServerCodecFactory>>> = { 'HTTP/1.1': http1 }
 
-/** Adds a protocol. Called once, when its module is loaded. */
-export function registerServerCodec(protocol: 'HTTP/1.1' | 'HTTP/2', factory: ServerCodecFactory): void {
-  factories.set(protocol, factory)
-}
-
-/** Whether a protocol can be served: what is not there is refused when configured. */
+/** Whether a protocol can be served: what cannot is refused when configured. */
 export function serves(protocol: 'HTTP/1.1' | 'HTTP/2'): boolean {
-  return factories.has(protocol)
+  return factories[protocol] !== undefined
 }
 
 /** The codec for a connection: by config, else by ALPN, else HTTP/1. */
 export function codecFor(config: HcmConfig, transport: Transport): ServerCodecFactory {
-  const h2 = factories.get('HTTP/2')
-  if (
-    h2 !== undefined &&
-    (config.codec === 'http2' || (config.codec === 'auto' && transport.info.tls?.alpn === 'h2'))
-  ) {
-    return h2
-  }
-  return http1
+  const wanted = config.codec === 'http2' || (config.codec === 'auto' && transport.info.tls?.alpn === 'h2')
+  return (wanted ? factories['HTTP/2'] : undefined) ?? http1
 }

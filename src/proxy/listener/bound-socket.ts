@@ -20,6 +20,14 @@ export class BindError extends Error {
   }
 }
 
+/** How a socket is bound. */
+export interface BindOptions {
+  /** Length of the kernel's queue of connections to accept. Default 1024. */
+  readonly backlog?: number | undefined
+  /** `::` without IPv4. */
+  readonly ipv6Only?: boolean
+}
+
 /** A listening socket, whose owner may change while it listens. */
 export class BoundSocket {
   /** What is listened on; the port is the one that was given for port 0. */
@@ -35,13 +43,20 @@ export class BoundSocket {
     server.on('connection', (socket: net.Socket) => this.onSocket(socket))
   }
 
-  /** Rejects with a BindError. `backlog`: the length of the kernel's queue. */
-  static open(address: Address, onSocket: (socket: net.Socket) => void, backlog = 1024): Promise<BoundSocket> {
+  /** Rejects with a BindError. */
+  static open(
+    address: Address,
+    onSocket: (socket: net.Socket) => void,
+    options: BindOptions = {},
+  ): Promise<BoundSocket> {
     return new Promise((resolve, reject) => {
       // Half-close is a matter of the filters; a socket that nobody reads yet must not lose its bytes.
       const server = net.createServer({ allowHalfOpen: true, noDelay: true })
       server.once('error', (error) => reject(new BindError(address, error)))
-      server.listen({ host: address.ip, port: address.port, backlog, ipv6Only: false }, () => {
+      const { backlog = 1024, ipv6Only = false } = options
+      server.listen({ host: address.ip, port: address.port, backlog, ipv6Only }, () => {
+        // Accepting may fail later, for want of file descriptors: the socket stays, for there will be some again.
+        server.on('error', () => {})
         const { port } = server.address() as net.AddressInfo
         resolve(new BoundSocket(server, { ip: address.ip, port }, onSocket))
       })

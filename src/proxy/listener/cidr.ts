@@ -57,12 +57,6 @@ function maskWords(words: IpWords, bits: number): number[] {
   })
 }
 
-/** True when the block holds the address. */
-export function cidrContains(cidr: Cidr, ip: IpWords): boolean {
-  if (ip.length !== cidr.words.length) return false
-  return maskWords(ip, cidr.bits).every((w, i) => w === cidr.words[i])
-}
-
 /**
  * Values by block, found by longest prefix. One map per prefix length, longest first: rules have few
  * different lengths, so this beats a bit trie in both size and speed.

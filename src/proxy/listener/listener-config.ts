@@ -25,13 +25,12 @@ function listenAddress(proto: AddressProto, name: string): Address {
   if (proto.address.case !== 'socketAddress') {
     throw new Error(`error adding listener named '${name}': only socket_address is supported`)
   }
-  const { address, protocol, portSpecifier, ipv4Compat } = proto.address.value
+  const { address, protocol, portSpecifier } = proto.address.value
   if (protocol !== 0) throw new Error(`error adding listener named '${name}': only TCP is supported`)
   if (!parseIp(address)) throw new Error(`malformed IP address: ${address}`)
   if (portSpecifier.case === 'namedPort') {
     throw new Error(`error adding listener named '${name}': named_port is not supported`)
   }
-  if (address === '::' && ipv4Compat) return { ip: '::', port: portSpecifier.value ?? 0 }
   return { ip: address, port: portSpecifier.value ?? 0 }
 }
 

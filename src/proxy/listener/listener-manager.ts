@@ -1,12 +1,13 @@
 import type net from 'node:net'
 import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
 import type { Timer } from '../../runtime.ts'
-import type { Counter, Gauge } from '../observe/stats.ts'
-import { type BindError, BoundSocket } from './bound-socket.ts'
+import type { BindError } from './bound-socket.ts'
 import type { CaptureEntry } from './capture.ts'
 import { type Address, formatAddress } from './connection.ts'
 import type { FilterChain } from './filter-chain.ts'
 import { Listener, type ListenerDeps } from './listener.ts'
+import { ListenerManagerStats } from './listener-manager-stats.ts'
+import { ListenerSockets } from './listener-sockets.ts'
 
 /** A generation of a listener with the response that brought it. */
 export interface ListenerVersion {
@@ -23,8 +24,7 @@ export interface ManagedListener {
   active: ListenerVersion | undefined
   warming: ListenerVersion | undefined
   error: { proto: ListenerProto | undefined; details: string; attempted: number; version: string } | undefined
-  /** By configured address; kept over updates that keep the address. */
-  readonly sockets: Map<string, BoundSocket>
+  readonly sockets: ListenerSockets
 }
 
 /** What a listener manager is built with besides what its listeners need. */
@@ -50,11 +50,7 @@ export class ListenerManager {
   /** Active listeners by address, for hand-off. */
   private byAddress = new Map<string, Listener>()
   private readonly draining = new Map<FilterChain, Timer>()
-  private readonly stats: Record<
-    'added' | 'modified' | 'removed' | 'inPlace' | 'created' | 'failed' | 'stopped',
-    Counter
-  >
-  private readonly gauges: Record<'active' | 'warming' | 'draining', Gauge>
+  private readonly stats: ListenerManagerStats
   private started = false
   private stoppedDirections: 'none' | 'inbound' | 'all' = 'none'
   private readonly waiting = new Set<() => void>()
@@ -68,24 +64,7 @@ export class ListenerManager {
       drainTime: options.drainTime,
       byDestination: (destination) => this.byDestination(destination),
     }
-    const { stats } = options.deps.context
-    const counter = (name: string) => stats.counter(`listener_manager.${name}`)
-    this.stats = {
-      added: counter('listener_added'),
-      modified: counter('listener_modified'),
-      removed: counter('listener_removed'),
-      inPlace: counter('listener_in_place_updated'),
-      created: counter('listener_create_success'),
-      failed: counter('listener_create_failure'),
-      stopped: counter('listener_stopped'),
-    }
-    this.gauges = {
-      active: stats.gauge('listener_manager.total_listeners_active'),
-      warming: stats.gauge('listener_manager.total_listeners_warming'),
-      draining: stats.gauge('listener_manager.total_filter_chains_draining'),
-    }
-    stats.gauge('listener_manager.total_listeners_draining')
-    stats.gauge('listener_manager.workers_started')
+    this.stats = new ListenerManagerStats(options.deps.context.stats)
   }
 
   /**
@@ -141,7 +120,10 @@ export class ListenerManager {
       active: undefined,
       warming: undefined,
       error: undefined,
-      sockets: new Map(),
+      sockets: new ListenerSockets(this.options.bindAddress, (socket) => {
+        if (managed.active) managed.active.listener.accept(socket)
+        else socket.resetAndDestroy()
+      }),
     }
     this.byName.set(name, managed)
     return managed
@@ -160,8 +142,7 @@ export class ListenerManager {
     this.byName.delete(name)
     this.retire(managed.warming)
     this.retire(managed.active)
-    for (const socket of managed.sockets.values()) socket.close()
-    managed.sockets.clear()
+    managed.sockets.close()
     this.stats.removed.inc()
     this.index()
     this.settle()
@@ -174,7 +155,7 @@ export class ListenerManager {
    */
   async start(): Promise<void> {
     this.started = true
-    this.deps.context.stats.gauge('listener_manager.workers_started').set(1)
+    this.stats.workersStarted.set(1)
     const ready = [...this.byName.values()].filter((m) => m.warming?.listener.warm)
     const results = await Promise.allSettled(
       ready.map(async (managed) => {
@@ -221,7 +202,7 @@ export class ListenerManager {
     const generation = managed.warming!
     // One after the other: a second update must find the sockets that the first one opened.
     const before = this.binding.get(managed.name)
-    const bind = () => this.bind(managed, generation.listener)
+    const bind = () => managed.sockets.adjust(generation.listener)
     const activation = (before ? before.then(bind) : bind()).then(
       () => this.takeOver(managed, generation),
       (error: BindError) => this.bindFailed(managed, generation, error),
@@ -257,41 +238,6 @@ export class ListenerManager {
     return error
   }
 
-  private async bind(managed: ManagedListener, listener: Listener): Promise<void> {
-    const wanted = new Map<string, Address>()
-    if (listener.bindToPort) {
-      for (const address of listener.addresses) {
-        const beneath = this.options.bindAddress(address)
-        if (beneath) wanted.set(formatAddress(address), beneath)
-      }
-    }
-    const accept = (socket: net.Socket) => {
-      const { active } = managed
-      if (active) active.listener.accept(socket)
-      else socket.resetAndDestroy()
-    }
-    const backlog = listener.proto.tcpBacklogSize
-    const opened: [string, BoundSocket][] = []
-    try {
-      for (const [key, address] of wanted) {
-        if (!managed.sockets.has(key)) opened.push([key, await BoundSocket.open(address, accept, backlog)])
-      }
-    } catch (error) {
-      for (const [, socket] of opened) socket.close()
-      throw error
-    }
-    if (this.byName.get(managed.name) !== managed) {
-      for (const [, socket] of opened) socket.close()
-      return
-    }
-    for (const [key, socket] of managed.sockets) {
-      if (wanted.has(key)) continue
-      socket.close()
-      managed.sockets.delete(key)
-    }
-    for (const [key, socket] of opened) managed.sockets.set(key, socket)
-  }
-
   private retire(generation: ListenerVersion | undefined): void {
     for (const chain of generation?.listener.release() ?? []) this.drain(chain)
     this.count()
@@ -317,9 +263,9 @@ export class ListenerManager {
       if (managed.active) active++
       if (managed.warming) warming++
     }
-    this.gauges.active.set(active)
-    this.gauges.warming.set(warming)
-    this.gauges.draining.set(this.draining.size)
+    this.stats.active.set(active)
+    this.stats.warming.set(warming)
+    this.stats.draining.set(this.draining.size)
   }
 
   private index(): void {
@@ -365,9 +311,8 @@ export class ListenerManager {
     this.stoppedDirections = inboundOnly && this.stoppedDirections !== 'all' ? 'inbound' : 'all'
     for (const managed of this.byName.values()) {
       if (inboundOnly && managed.active?.listener.direction !== 'inbound') continue
-      if (managed.sockets.size > 0) this.stats.stopped.inc()
-      for (const socket of managed.sockets.values()) socket.close()
-      managed.sockets.clear()
+      if (managed.sockets.addresses.length > 0) this.stats.stopped.inc()
+      managed.sockets.close()
     }
   }
 
@@ -375,8 +320,7 @@ export class ListenerManager {
   async close(): Promise<void> {
     const gone: FilterChain[] = []
     for (const managed of this.byName.values()) {
-      for (const socket of managed.sockets.values()) socket.close()
-      managed.sockets.clear()
+      managed.sockets.close()
       gone.push(...[managed.active, managed.warming].flatMap((g) => g?.listener.release() ?? []))
     }
     this.byName.clear()

@@ -40,6 +40,8 @@ export class Listener {
   readonly proto: ListenerProto
   readonly addresses: readonly Address[]
   readonly bindToPort: boolean
+  /** An address `::` takes IPv4, too. */
+  readonly ipv4Compat: boolean
   readonly direction: 'inbound' | 'outbound' | undefined
   readonly stats: ListenerStats
   readonly loggers: readonly AccessLogger[]
@@ -64,6 +66,7 @@ export class Listener {
     this.name = name
     this.deps = deps
     this.addresses = listenerAddresses(proto, name)
+    this.ipv4Compat = proto.address?.address.case === 'socketAddress' && proto.address.address.value.ipv4Compat
     noteListenerFields(proto, context)
     this.bindToPort = proto.bindToPort ?? proto.deprecatedV1?.bindToPort ?? true
     this.direction =

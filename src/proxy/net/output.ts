@@ -23,7 +23,10 @@ export class Output {
   waiting = 0
   private chunk: Chunk | undefined = undefined
   private full: Chunk[] = []
-  private writing: Chunk | undefined = undefined
+  /** Bytes of the write under way; 0: none. */
+  private writing = 0
+  /** The chunk they are in, unless the socket has taken them out of it. */
+  private lent: Chunk | undefined = undefined
   private asked = false
   private above = false
   private finishing = false
@@ -31,12 +34,14 @@ export class Output {
   private request: WriteRequest | undefined = undefined
   private readonly socket: net.Socket
   private readonly handle: StreamHandle | undefined
+  private readonly copies: boolean
   private readonly limit: number
   private readonly owner: OutputOwner
 
   constructor(socket: net.Socket, handle: StreamHandle | undefined, limit: number, owner: OutputOwner) {
     this.socket = socket
     this.handle = handle
+    this.copies = handle !== undefined && (socket as { encrypted?: boolean }).encrypted === true
     this.limit = limit > 0 ? limit : Number.POSITIVE_INFINITY
     this.owner = owner
   }
@@ -106,7 +111,7 @@ export class Output {
   /** Writes what there is, unless a write is under way already. */
   flush(): void {
     this.asked = false
-    while (!this.closed && this.writing === undefined) {
+    while (!this.closed && this.writing === 0) {
       let chunk: Chunk | undefined
       if (this.full.length > 0) {
         chunk = this.full.shift()!
@@ -122,7 +127,8 @@ export class Output {
         }
         return
       }
-      this.writing = chunk
+      this.writing = chunk.end
+      this.lent = chunk
       if (this.handle !== undefined) this.writeDirect(this.handle, chunk)
       else this.socket.write(chunk.filled(), this.written)
     }
@@ -144,6 +150,8 @@ export class Output {
     } else {
       // The request belongs to this write now; the next one gets another.
       this.request = undefined
+      // TLS has encrypted or copied the bytes by now: the chunk, still warm, can serve the next connection.
+      if (this.copies) this.release()
     }
   }
 
@@ -163,18 +171,22 @@ export class Output {
   }
 
   private done(): void {
-    const chunk = this.writing!
-    this.writing = undefined
-    this.waiting -= chunk.end
-    releaseChunk(chunk)
+    this.waiting -= this.writing
+    this.writing = 0
+    this.release()
     if (this.above && this.waiting <= this.limit / 2) {
       this.above = false
       if (!this.closed) this.owner.onOutputDrained()
     }
   }
 
+  private release(): void {
+    if (this.lent !== undefined) releaseChunk(this.lent)
+    this.lent = undefined
+  }
+
   private fail(code: string): void {
-    this.writing = undefined
+    this.writing = 0
     if (this.closed) return
     this.close()
     this.owner.onWriteError(code)

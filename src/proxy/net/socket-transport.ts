@@ -45,6 +45,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   private ended = false
   private detached = false
   private finished = false
+  private endTold = false
   private told = false
   private error: string | undefined = undefined
   private linger: Timer | undefined = undefined
@@ -142,6 +143,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   /** Stops and forgets the handler, so that the next one starts afresh (a peek has seen enough). */
   rewind(): void {
     this.sink = unset
+    this.endTold = false
     this.started = false
     this.stopReading()
   }
@@ -177,7 +179,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
       if (this.early !== undefined || this.paused || !this.started) return
     }
     if (this.finished) this.tellClosed()
-    else if (this.ended) this.inTurn(peerEnded)
+    else if (this.ended) this.tellEnded()
     else this.startReading()
   }
 
@@ -248,7 +250,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   private readonly onSocketEnd = (): void => {
     this.ended = true
     if (this.closing) this.destroyWhenWritten()
-    else if (this.started && !this.paused) this.inTurn(peerEnded)
+    else if (this.started && !this.paused) this.tellEnded()
   }
 
   private readonly onSocketError = (error: NodeJS.ErrnoException): void => {
@@ -265,6 +267,12 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
     this.output.close()
     this.info.detectedCloseType ??= 'Normal'
     if (this.started) this.tellClosed()
+  }
+
+  private tellEnded(): void {
+    if (this.endTold) return
+    this.endTold = true
+    this.inTurn(peerEnded)
   }
 
   private tellClosed(): void {

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import type tls from 'node:tls'
 import type { TlsInfo } from '../listener/connection.ts'
 import { LazyCertificate } from './certificate.ts'
@@ -25,7 +26,7 @@ export class TlsFacts implements TlsInfo {
 
   get peer(): LazyCertificate | undefined {
     if (!this.peerKnown) {
-      const certificate = this.socket.getPeerX509Certificate()
+      const certificate = this.socket.getPeerX509Certificate() ?? this.resumedPeer()
       if (certificate !== undefined) this.peerFacts = new LazyCertificate(certificate)
       this.peerKnown = true
     }
@@ -41,6 +42,10 @@ export class TlsFacts implements TlsInfo {
     return this.localFacts
   }
 
+  private resumedPeer(): X509Certificate | undefined {
+    return this.socket.isSessionReused() ? sessionPeer(this.socket.getSession()) : undefined
+  }
+
   get sessionId(): string {
     this.session ??= sessionId(this.socket.getSession())
     return this.session
@@ -54,6 +59,18 @@ function sessionId(der: Buffer | undefined): string {
   for (let field = 0; field < 3; field++) at = skipHeader(der, at).end
   const id = skipHeader(der, at)
   return der.subarray(id.start, id.end).toString('hex')
+}
+
+/** The peer's certificate within one: field [3]. A resumed handshake shows none itself. */
+function sessionPeer(der: Buffer | undefined): X509Certificate | undefined {
+  if (der === undefined) return undefined
+  const whole = skipHeader(der, 0)
+  for (let at = whole.start; at < whole.end; at = skipHeader(der, at).end) {
+    if (der[at] !== 0xa3) continue
+    const field = skipHeader(der, at)
+    return new X509Certificate(der.subarray(field.start, field.end))
+  }
+  return undefined
 }
 
 function skipHeader(der: Buffer, at: number): { start: number; end: number } {

@@ -14,12 +14,33 @@ export interface TurnTask {
   runAtTurnEnd(): void
 }
 
+/** Things to do, in the order they were put in. Its slots are used again: resetting an array's length costs a runtime call. */
+class Agenda<T> {
+  private readonly slots: (T | undefined)[] = []
+  private filled = 0
+  private taken = 0
+
+  get isEmpty(): boolean {
+    return this.taken === this.filled
+  }
+
+  put(item: T): void {
+    this.slots[this.filled++] = item
+  }
+
+  /** The next one. Only when there is one. */
+  take(): T {
+    const item = this.slots[this.taken]!
+    this.slots[this.taken++] = undefined
+    if (this.taken === this.filled) this.taken = this.filled = 0
+    return item
+  }
+}
+
 let depth = 0
 let scheduled = false
-let tasks: TurnTask[] = []
-let spareTasks: TurnTask[] = []
-let dirty: Flushable[] = []
-let spareDirty: Flushable[] = []
+const tasks = new Agenda<TurnTask>()
+const dirty = new Agenda<Flushable>()
 
 /** Opens a turn; `leaveTurn` must follow whatever happens. Turns nest. */
 export function enterTurn(): void {
@@ -34,13 +55,13 @@ export function leaveTurn(): void {
 
 /** Runs `task` when the turn ends, before anything is flushed. */
 export function atTurnEnd(task: TurnTask): void {
-  tasks.push(task)
+  tasks.put(task)
   if (depth === 0) schedule()
 }
 
 /** Flushes `f` when the turn ends. Ask once per turn and connection. */
 export function flushAtTurnEnd(f: Flushable): void {
-  dirty.push(f)
+  dirty.put(f)
   if (depth === 0) schedule()
 }
 
@@ -61,18 +82,9 @@ function settleOutside(): void {
 }
 
 function settle(): void {
-  while (tasks.length > 0 || dirty.length > 0) {
-    while (tasks.length > 0) {
-      const now = tasks
-      tasks = spareTasks
-      for (let i = 0; i < now.length; i++) now[i]!.runAtTurnEnd()
-      now.length = 0
-      spareTasks = now
-    }
-    const now = dirty
-    dirty = spareDirty
-    for (let i = 0; i < now.length; i++) now[i]!.flush()
-    now.length = 0
-    spareDirty = now
+  for (;;) {
+    if (!tasks.isEmpty) tasks.take().runAtTurnEnd()
+    else if (!dirty.isEmpty) dirty.take().flush()
+    else return
   }
 }

@@ -128,8 +128,8 @@ function listenerView(managed: ManagedListener): ListenerView {
     draining: undefined,
     error: error && refused(error),
     addresses: (active?.listener.addresses ?? []).map((address) => {
-      const bound = managed.sockets.get(`${address.ip.includes(':') ? `[${address.ip}]` : address.ip}:${address.port}`)
-      return address.port === 0 && bound ? { ip: address.ip, port: bound.address.port } : address
+      const bound = address.port === 0 ? managed.sockets.boundFor(address) : undefined
+      return bound ? { ip: address.ip, port: bound.port } : address
     }),
   }
 }

@@ -44,14 +44,13 @@ export class RouterFilter implements HttpFilter, TimerOwner {
   readonly timeouts: RequestTimeouts = { global: 0, perTry: 0 }
   exchange!: Exchange
   forward!: Forward
+  readonly balancing = new RouterBalancing()
   /** The request has come in whole. */
   complete = false
-  readonly balancing = new RouterBalancing()
   /** No x-envoy-* headers of our own. */
   readonly quiet: boolean
 
   private readonly settings: RouterSettings
-  private slot!: FilterSlot
   private route!: Route
   private cluster: Cluster | undefined
   private grpc = false
@@ -80,7 +79,6 @@ export class RouterFilter implements HttpFilter, TimerOwner {
   decodeHeaders(head: RequestHead, end: boolean, slot: FilterSlot): HeadersStatus {
     const { settings } = this
     const { exchange } = slot
-    this.slot = slot
     this.exchange = exchange
     this.complete = false
     this.responseStarted = false
@@ -138,7 +136,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
   }
 
   private answer(reply: LocalReply): HeadersStatus {
-    this.slot.sendLocalReply(reply)
+    this.exchange.sendLocalReply(reply)
     return HeadersStatus.STOP
   }
 
@@ -160,8 +158,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     if (this.kept.on && !this.kept.add(chunk, this.forward.bufferLimit ?? this.exchange.bufferLimit)) {
       if (!this.stopKeeping()) return DataStatus.STOP_NO_BUFFER
     }
-    const { current } = this
-    if (current !== undefined) current.send(chunk, end)
+    if (this.current !== undefined) this.current.send(chunk, end)
     else if (!this.kept.on && !this.responseStarted) {
       this.exchange.sendLocalReply(REPLY.closedEarly)
       return DataStatus.STOP_NO_BUFFER
@@ -334,20 +331,15 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     this.attempts++
     exchange.info.upstreamAttempts = this.attempts
     const host = cluster?.chooseHost(this.balancing)
-    if (cluster === undefined || host === undefined) {
-      if (cluster !== undefined) this.noHost(cluster)
-      else exchange.sendLocalReply(REPLY.noCluster)
-      return
-    }
+    if (cluster === undefined) this.answer(REPLY.noCluster)
+    else if (host === undefined) this.noHost(cluster)
+    if (cluster === undefined || host === undefined) return
     this.cluster = cluster
-    const head = exchange.request
-    if (forward.attemptCountInRequest) head.set(H.attemptCount, String(this.attempts))
-    if (forward.timeoutRetryHeader) head.set(H.isTimeoutRetry, String(this.afterTimeout))
+    const elapsed = this.completedAt > 0 ? this.runtime.now() - this.completedAt : 0
+    if (!this.quiet) setTimeoutHeaders(exchange.request, this.timeouts, elapsed, forward, this.grpc)
+    if (forward.attemptCountInRequest) exchange.request.set(H.attemptCount, String(this.attempts))
+    if (forward.timeoutRetryHeader) exchange.request.set(H.isTimeoutRetry, String(this.afterTimeout))
     this.afterTimeout = false
-    if (!this.quiet) {
-      const elapsed = this.completedAt > 0 ? this.runtime.now() - this.completedAt : 0
-      setTimeoutHeaders(head, this.timeouts, elapsed, forward, this.grpc)
-    }
     const bodyless = this.complete && this.kept.empty
     this.send(cluster, host, bodyless)
     if (!bodyless && this.current !== undefined) this.kept.replay(this.current, this.complete)
