@@ -186,9 +186,13 @@ export class Instance {
     }
   }
 
-  /** Stops the sidecar, then the app, and gives the address back. */
-  async close(): Promise<void> {
+  /**
+   * Stops the sidecar, then the app, and gives the address back. `finish`: ms that requests in flight may take first;
+   * new connections are refused meanwhile.
+   */
+  async close(finish = 0): Promise<void> {
     await this.#capture.close()
+    if (finish > 0) await this.#proxy?.finish(finish)
     await this.#proxy?.stop()
     await this.#logs?.close()
     await this.#apps?.close()

@@ -7,6 +7,9 @@ import { Instance, type InstanceHost } from './instance.ts'
 /** Capture sockets are opened ahead for so many pairs of instance and service port; beyond, each when first asked for. */
 const MAX_EAGER_SOCKETS = 3000
 
+/** How long the sidecar of a deleted pod lets requests finish: ProxyConfig's terminationDrainDuration, ms. */
+const TERMINATION_DRAIN_MS = 5000
+
 /** All workload instances of a mesh, kept equal to what the registry says. */
 export class Instances {
   readonly #host: InstanceHost
@@ -45,7 +48,7 @@ export class Instances {
     if (gone.length === 0) return
     await unused()
     await this.#queue(async () => {
-      await Promise.all(gone.map((key) => this.#stop(key)))
+      await Promise.all(gone.map((key) => this.#stop(key, TERMINATION_DRAIN_MS)))
     })
   }
 
@@ -55,11 +58,11 @@ export class Instances {
     this.#facts.set(keyOf(workload), factsOf(workload, registry))
   }
 
-  async #stop(key: string): Promise<void> {
+  async #stop(key: string, finish = 0): Promise<void> {
     const instance = this.#byKey.get(key)
     this.#byKey.delete(key)
     this.#facts.delete(key)
-    await instance?.close()
+    await instance?.close(finish)
   }
 
   /** Resolves once every sidecar serves its first config. */

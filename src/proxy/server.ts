@@ -25,6 +25,8 @@ import { type ClusterControl, createClusterManager } from './upstream/cluster-ma
 export type { ProxyServerOptions } from './server/options.ts'
 
 const DRAIN_TIME_MS = 600_000
+/** How often `finish` looks whether connections are left. */
+const FINISH_POLL_MS = 10
 /** How often histograms begin a new interval, unless `stats_flush_interval` says otherwise. */
 const STATS_FLUSH_MS = 5000
 
@@ -229,6 +231,19 @@ export class ProxyServer {
   /** Opens log files again, for rotation; files that the owner brought are the owner's. */
   reopenLogs(): void {
     this.ownLogs?.reopen()
+  }
+
+  /**
+   * Lets connections finish before `stop`: replies say `connection: close` from now on. Resolves when no connection of
+   * an inbound listener is left, or after `timeout` ms.
+   */
+  async finish(timeout: number): Promise<void> {
+    const { runtime } = this.options
+    const deadline = runtime.now() + timeout
+    this.drain.start()
+    while (this.listeners.inboundConnections > 0 && runtime.now() < deadline && !this.stopped) {
+      await new Promise<void>((resolve) => runtime.after(FINISH_POLL_MS, resolve))
+    }
   }
 
   /** Stops at once: sockets close, connections end, log files are written. */

@@ -55,6 +55,12 @@ export class ExchangeInfo implements StreamInfo {
     if (!this.flags.includes(flag)) this.flags.push(flag)
   }
 
+  /** Flags a retry that was wanted and not granted. */
+  flagRefusedRetry(decision: 'no' | 'yes' | 'overflow' | 'limit'): void {
+    if (decision === 'overflow') this.flag('UO')
+    else if (decision === 'limit') this.flag('URX')
+  }
+
   /** Back to a stream of which nothing is known, begun now. */
   begin(now: number, wall: number, protocol: StreamInfo['protocol'], request: RequestHead | undefined): void {
     this.startWall = wall

@@ -297,6 +297,16 @@ export class ListenerManager {
     else socket.resetAndDestroy()
   }
 
+  /** Open connections of inbound listeners, those of old generations included. */
+  get inboundConnections(): number {
+    let count = 0
+    for (const { active } of this.byName.values()) {
+      if (active?.listener.direction === 'inbound') count += active.listener.connections
+    }
+    for (const chain of this.draining.keys()) count += chain.connections.size
+    return count
+  }
+
   /** All listeners, for admin. */
   all(): readonly ManagedListener[] {
     return [...this.byName.values()]

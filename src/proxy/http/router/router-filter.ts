@@ -103,8 +103,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     const { forward } = route
     if (forward === undefined) return this.answer(REPLY.noRoute)
     this.forward = forward
-    const name = forward.clusterHeader === undefined ? forward.cluster : (forward.clusterHeader.first(head) ?? '')
-    const cluster = settings.clusters.get(name)
+    const cluster = settings.clusters.get(forward.clusterHeader?.first(head) ?? forward.cluster)
     if (cluster === undefined) {
       settings.stats.noCluster.inc()
       return this.answer({ ...REPLY.noCluster, status: forward.notFoundCode })
@@ -226,8 +225,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
         this.leave(request, end && request.sentAll)
         return
       }
-      if (decision === 'overflow') info.flag('UO')
-      else if (decision === 'limit') info.flag('URX')
+      info.flagRefusedRetry(decision)
       this.retries.destroy()
       this.retries = undefined
     }
@@ -319,8 +317,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
       this.balancing.remember(request.host)
       return true
     }
-    if (decision === 'overflow') this.exchange.info.flag('UO')
-    else if (decision === 'limit') this.exchange.info.flag('URX')
+    this.exchange.info.flagRefusedRetry(decision)
     return false
   }
 
@@ -331,9 +328,11 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     this.attempts++
     exchange.info.upstreamAttempts = this.attempts
     const host = cluster?.chooseHost(this.balancing)
-    if (cluster === undefined) this.answer(REPLY.noCluster)
-    else if (host === undefined) this.noHost(cluster)
-    if (cluster === undefined || host === undefined) return
+    if (cluster === undefined || host === undefined) {
+      if (cluster === undefined) this.answer(REPLY.noCluster)
+      else this.noHost(cluster)
+      return
+    }
     this.cluster = cluster
     const elapsed = this.completedAt > 0 ? this.runtime.now() - this.completedAt : 0
     if (!this.quiet) setTimeoutHeaders(exchange.request, this.timeouts, elapsed, forward, this.grpc)
