@@ -27,7 +27,7 @@ const { output } = await bundle.generate({
   comments: { legal: true, annotation: false, jsdoc: false },
   entryFileNames: '[name].js',
   // One folder below dist, as sources are one folder below src: what a file finds from its own URL, it finds in both.
-  chunkFileNames: ({ name, moduleIds }) => `chunks/${packageOf(moduleIds) ?? name}-[hash].js`,
+  chunkFileNames: (chunk) => `chunks/${packageOf(chunk) ?? chunk.name}-[hash].js`,
 })
 await bundle.close()
 
@@ -44,8 +44,9 @@ function write(name, content) {
 }
 
 /** The package that a chunk consists of: its files have names such as `index`, which say nothing. */
-function packageOf(moduleIds) {
-  const names = new Set(moduleIds.map((id) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id)?.[1]))
+function packageOf({ moduleIds, facadeModuleId }) {
+  const ids = moduleIds.length > 0 ? moduleIds : [facadeModuleId ?? '']
+  const names = new Set(ids.map((id) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id)?.[1]))
   const [name] = names
   return names.size === 1 ? name?.replace('@', '').replace('/', '-') : undefined
 }

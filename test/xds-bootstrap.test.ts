@@ -19,9 +19,9 @@ static_resources:
       cluster_name: a
 `
 
-const problemsOf = (text: string): string[] => {
+const problemsOf = async (text: string): Promise<string[]> => {
   try {
-    parseBootstrap(text, 'envoy.yaml')
+    await parseBootstrap(text, 'envoy.yaml')
   } catch (error) {
     if (error instanceof BootstrapError) return error.message.split('\n')
     throw error
@@ -36,14 +36,14 @@ describe('an Envoy bootstrap', () => {
       fs.writeFileSync(path.join(dir, name), content)
       return path.join(dir, name)
     }
-    const fromYaml = loadBootstrap(write('a.yaml', yaml))
+    const fromYaml = await loadBootstrap(write('a.yaml', yaml))
     expect(fromYaml.staticResources!.clusters[0]).toMatchObject({ name: 'a', connectTimeout: { seconds: 1n } })
     const json = '{"node": {"id": "n", "cluster": "c"}}'
-    expect(loadBootstrap(write('a.json', json)).node!.id).toBe('n')
+    expect((await loadBootstrap(write('a.json', json))).node!.id).toBe('n')
     const bytes = toBinary(schemaOf(fromYaml.$typeName), fromYaml as never)
-    expect(loadBootstrap(write('a.pb', bytes)).node!.id).toBe('n')
-    expect(() => loadBootstrap(write('a.pb_text', 'x'))).toThrow(/text-format protobuf/)
-    expect(() => loadBootstrap(path.join(dir, 'none.yaml'))).toThrow(/ENOENT/)
+    expect((await loadBootstrap(write('a.pb', bytes))).node!.id).toBe('n')
+    await expect(loadBootstrap(write('a.pb_text', 'x'))).rejects.toThrow(/text-format protobuf/)
+    await expect(loadBootstrap(path.join(dir, 'none.yaml'))).rejects.toThrow(/ENOENT/)
     fs.rmSync(dir, { recursive: true })
   })
 

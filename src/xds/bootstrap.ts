@@ -1,11 +1,10 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { fromBinary, type Message } from '@bufbuild/protobuf'
-import { type Document, isNode, isPair, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import { decodeJson } from './json-decode.ts'
 import { schemaOf } from './messages.ts'
-import { type PathStep, type Problem, problemText } from './problem.ts'
+import { type Problem, problemText } from './problem.ts'
 import { validate } from './validate.ts'
 
 const BOOTSTRAP = 'envoy.config.bootstrap.v3.Bootstrap'
@@ -32,7 +31,7 @@ export class BootstrapError extends Error {
  * extension (source/common/protobuf/utility.cc, loadFromFile). Throws a BootstrapError with everything found wrong;
  * a file that cannot be opened throws the system's error.
  */
-export function loadBootstrap(file: string): Bootstrap {
+export async function loadBootstrap(file: string): Promise<Bootstrap> {
   const extension = path.extname(file)
   if (extension === '.pb_text')
     throw placed(file, 'text-format protobuf (.pb_text) is not read: give YAML, JSON or .pb')
@@ -49,62 +48,49 @@ export function loadBootstrap(file: string): Bootstrap {
 }
 
 /** Reads and validates a bootstrap from YAML or JSON text; `file` is for messages. Throws a BootstrapError. */
-export function parseBootstrap(text: string, file: string): Bootstrap {
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
-  const place = (offset: number) => {
-    const { line, col } = lines.linePos(offset)
-    return { file, line: Math.max(1, line), column: Math.max(1, col) }
+export async function parseBootstrap(text: string, file: string): Promise<Bootstrap> {
+  const plain = plainJson(text)
+  if (plain) {
+    const { message, problems } = read(plain)
+    if (problems.length === 0) return message
   }
-  if (document.errors.length)
-    throw new BootstrapError(document.errors.map((e) => ({ ...place(e.pos[0]), path: [], message: e.message })))
-  noteUnresolvedAliases(document, (offset, message) => {
-    throw new BootstrapError([{ ...place(offset), path: [], message }])
-  })
-  const { message, problems } = decodeJson(schemaOf(BOOTSTRAP), document.toJS({ maxAliasCount: -1 }) ?? {})
+  // YAML, or JSON with something wrong in it, which this reader can place.
+  const { readYaml } = await import('./yaml-text.ts')
+  const { value, faults, placeOf } = readYaml(text)
+  if (faults.length) throw new BootstrapError(faults.map((fault) => ({ ...fault, file, path: [] })))
+  const { message, problems } = read(value ?? {})
+  if (problems.length) throw new BootstrapError(problems.map((p) => ({ ...p, ...placeOf(p.path), file })))
+  return message
+}
+
+function read(json: unknown): { message: Bootstrap; problems: readonly Problem[] } {
+  const { message, problems } = decodeJson(schemaOf(BOOTSTRAP), json)
   // What could not be read would only be complained of a second time.
-  const all: readonly Problem[] = problems.length ? problems : validate(message)
-  if (all.length)
-    throw new BootstrapError(all.map((problem) => ({ ...problem, ...place(offsetOf(document, problem.path)) })))
-  return message as unknown as Bootstrap
+  return { message: message as unknown as Bootstrap, problems: problems.length ? problems : validate(message) }
+}
+
+/**
+ * What a JSON object holds; undefined for all else, and when a key stands twice in one object, which JSON.parse
+ * would not tell. Most bootstraps are made by programs, as JSON: they need not wait for the YAML parser.
+ */
+function plainJson(text: string): object | undefined {
+  if (!/^\s*\{/.test(text)) return undefined
+  let value: object
+  try {
+    value = JSON.parse(text) as object
+  } catch {
+    return undefined
+  }
+  const strings = text.match(/"[^"\\]*(?:\\.[^"\\]*)*"(?:\s*:)?/g) ?? []
+  return strings.filter((s) => s.endsWith(':')).length === keysIn(value) ? value : undefined
+}
+
+function keysIn(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0
+  const inside = Object.values(value)
+  return inside.reduce<number>((sum, child) => sum + keysIn(child), Array.isArray(value) ? 0 : inside.length)
 }
 
 function placed(file: string, message: string): BootstrapError {
   return new BootstrapError([{ file, line: 1, column: 1, path: [], message }])
-}
-
-/** Where a path leads in the document: the key of its last step, or the deepest part that exists. */
-function offsetOf(document: Document, steps: readonly PathStep[]): number {
-  let node: Node | null = document.contents
-  let offset = node?.range?.[0] ?? 0
-  for (const step of steps) {
-    if (node && 'resolve' in node && typeof node.resolve === 'function') node = node.resolve(document) as Node
-    if (!node || !('items' in node)) break
-    const items = node.items as unknown[]
-    const next: unknown =
-      typeof step === 'number'
-        ? items[step]
-        : items.find((item) => isPair(item) && isScalar(item.key) && sameName(String(item.key.value), step))
-    if (isPair(next)) {
-      offset = (next.key as Node).range?.[0] ?? offset
-      node = next.value as Node | null
-    } else if (isNode(next)) {
-      offset = next.range?.[0] ?? offset
-      node = next
-    } else break
-  }
-  return offset
-}
-
-/** Paths of validation name fields in snake_case; the file may have them in camelCase. */
-function sameName(written: string, step: string): boolean {
-  return written === step || written.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`) === step
-}
-
-function noteUnresolvedAliases(document: Document, report: (offset: number, message: string) => void): void {
-  visit(document, {
-    Alias(_, alias) {
-      if (!alias.resolve(document)) report(alias.range?.[0] ?? 0, `unknown alias *${alias.source}`)
-    },
-  })
 }

@@ -72,9 +72,9 @@ async function realWords(text: string): Promise<string | undefined> {
   }
 }
 
-function ourWords(text: string): string | undefined {
+async function ourWords(text: string): Promise<string | undefined> {
   try {
-    parseBootstrap(text, 'envoy.json')
+    await parseBootstrap(text, 'envoy.json')
     return undefined
   } catch (error) {
     const [first] = (error as BootstrapError).problems
