@@ -19,7 +19,10 @@ describe('a mesh that runs', () => {
   afterEach(() => mesh?.stop())
 
   it('replaces the pods of an edited Deployment without a failed request', async () => {
-    mesh = await startMesh({ 'base.yaml': client() + service('reviews'), 'app.yaml': deployment('v1', 2) }, { watch: true })
+    mesh = await startMesh(
+      { 'base.yaml': client() + service('reviews'), 'app.yaml': deployment('v1', 2) },
+      { watch: true },
+    )
     let done = false
     const load = mesh.split('client', 'http://reviews:9080/', 600).finally(() => {
       done = true
@@ -45,11 +48,18 @@ describe('a mesh that runs', () => {
   })
 
   it('goes on with what it had when an edit is wrong, and says where', async () => {
-    mesh = await startMesh({ 'base.yaml': client() + service('reviews'), 'app.yaml': deployment('v1') }, { watch: true })
+    mesh = await startMesh(
+      { 'base.yaml': client() + service('reviews'), 'app.yaml': deployment('v1') },
+      { watch: true },
+    )
     const wrong: [yaml: string, line: number, message: RegExp][] = [
       ['kind: [', 1, /./],
       [deployment('v1').replace('replicas: 1', 'replicas: one'), 6, /replicas/],
-      ['apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r}\nspec:\n  hosts: [reviews]\n  htpp: []\n', 6, /unknown field "htpp".*http/],
+      [
+        'apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r}\nspec:\n  hosts: [reviews]\n  htpp: []\n',
+        6,
+        /unknown field "htpp".*http/,
+      ],
     ]
     for (const [yaml, line, message] of wrong) {
       const seen = mesh.events.length

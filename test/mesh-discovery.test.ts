@@ -89,14 +89,18 @@ describe('service discovery', () => {
     expect([got.status, got.text, got.answer.flags]).toEqual([503, 'no healthy upstream', 'UH'])
   })
 
-  it("an app that refuses connections gives 503 from its own sidecar, and says so at start", async () => {
+  it('an app that refuses connections gives 503 from its own sidecar, and says so at start', async () => {
     const got = await mesh.get('client', 'http://gone:9080/')
     expect([got.status, got.text]).toEqual([
       503,
       'upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure',
     ])
     expect(mesh.events).toContainEqual(
-      expect.objectContaining({ type: 'workload', workload: 'gone-v1', message: expect.stringContaining('does not answer at 127.0.0.1:1') }),
+      expect.objectContaining({
+        type: 'workload',
+        workload: 'gone-v1',
+        message: expect.stringContaining('does not answer at 127.0.0.1:1'),
+      }),
     )
   })
 
@@ -116,7 +120,12 @@ describe('service discovery', () => {
     const name = 'cluster.outbound|9080||reviews.default.svc.cluster.local;.upstream_cx_total'
     const admin = mesh.mesh.workloads().find((w) => w.name === 'client')!.admin
     const stats = await (await fetch(`http://${admin}/stats?filter=reviews.default.svc.cluster.local`)).text()
-    const count = Number(stats.split('\n').find((line) => line.startsWith(`${name}:`))?.split(': ')[1])
+    const count = Number(
+      stats
+        .split('\n')
+        .find((line) => line.startsWith(`${name}:`))
+        ?.split(': ')[1],
+    )
     expect(count).toBeGreaterThan(0)
     expect(count).toBeLessThanOrEqual(2)
   })
@@ -134,14 +143,21 @@ data: {mesh: "outboundTrafficPolicy: {mode: ${mode}}"}
     const mesh = await startMesh([client(), service('reviews'), pod('reviews', 'v1')].join(''))
     try {
       const got = await mesh.get('client', 'http://reviews:9080/', { headers: { host: 'unknown.example.com' } })
-      expect([got.status, got.echo?.workload, got.answer.cluster, got.answer.route]).toEqual([200, 'reviews-v1', 'PassthroughCluster', 'allow_any'])
+      expect([got.status, got.echo?.workload, got.answer.cluster, got.answer.route]).toEqual([
+        200,
+        'reviews-v1',
+        'PassthroughCluster',
+        'allow_any',
+      ])
     } finally {
       await mesh.stop()
     }
   })
 
   it('get 502 where only the registry counts', async () => {
-    const mesh = await startMesh([client(), service('reviews'), pod('reviews', 'v1'), meshConfig('REGISTRY_ONLY')].join(''))
+    const mesh = await startMesh(
+      [client(), service('reviews'), pod('reviews', 'v1'), meshConfig('REGISTRY_ONLY')].join(''),
+    )
     try {
       const got = await mesh.get('client', 'http://reviews:9080/', { headers: { host: 'unknown.example.com' } })
       expect([got.status, got.text, got.answer.route]).toEqual([502, '', 'block_all'])

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
 import fs from 'node:fs'
 import http from 'node:http'
 import os from 'node:os'
@@ -32,7 +32,10 @@ describe('identity and automatic mutual TLS', () => {
   afterAll(() => mesh?.stop())
 
   const inbound = (name: string) => {
-    const [host, port] = mesh.mesh.workloads().find((w) => w.name === name)!.inbound['9080']!.split(':')
+    const [host, port] = mesh.mesh
+      .workloads()
+      .find((w) => w.name === name)!
+      .inbound['9080']!.split(':')
     return { host: host!, port: Number(port) }
   }
 
@@ -45,7 +48,9 @@ describe('identity and automatic mutual TLS', () => {
   })
 
   it('the app learns who called from x-forwarded-client-cert, and a forged one is dropped', async () => {
-    const { echo } = await mesh.get('client', 'http://reviews:9080/', { headers: { 'x-forwarded-client-cert': 'URI=spiffe://evil' } })
+    const { echo } = await mesh.get('client', 'http://reviews:9080/', {
+      headers: { 'x-forwarded-client-cert': 'URI=spiffe://evil' },
+    })
     expect(echo?.request.headers['x-forwarded-client-cert']).toMatch(
       /^By=spiffe:\/\/cluster\.local\/ns\/default\/sa\/reviews;Hash=[0-9a-f]{64};Subject="";URI=spiffe:\/\/cluster\.local\/ns\/default\/sa\/client$/,
     )
@@ -59,10 +64,17 @@ describe('identity and automatic mutual TLS', () => {
   it('plain text is still served (PERMISSIVE), without an identity', async () => {
     const body = await new Promise<string>((resolve, reject) => {
       http
-        .get({ ...inbound('reviews-v1'), headers: { host: 'reviews', 'x-forwarded-client-cert': 'URI=spiffe://evil' }, agent: false }, (response) => {
-          let text = ''
-          response.on('data', (chunk) => (text += chunk)).on('end', () => resolve(text))
-        })
+        .get(
+          {
+            ...inbound('reviews-v1'),
+            headers: { host: 'reviews', 'x-forwarded-client-cert': 'URI=spiffe://evil' },
+            agent: false,
+          },
+          (response) => {
+            let text = ''
+            response.on('data', (chunk) => (text += chunk)).on('end', () => resolve(text))
+          },
+        )
         .on('error', reject)
     })
     expect(JSON.parse(body).request.headers).not.toHaveProperty('x-forwarded-client-cert')
@@ -70,7 +82,12 @@ describe('identity and automatic mutual TLS', () => {
 
   it('presents a certificate of the mesh’s own root, and takes no client without one', async () => {
     const failure = await new Promise<{ certificate: X509Certificate; code: string | undefined }>((resolve) => {
-      const socket = tls.connect({ ...inbound('reviews-v1'), rejectUnauthorized: false, ALPNProtocols: ['istio'], servername: 'x.test' })
+      const socket = tls.connect({
+        ...inbound('reviews-v1'),
+        rejectUnauthorized: false,
+        ALPNProtocols: ['istio'],
+        servername: 'x.test',
+      })
       let certificate: X509Certificate
       socket.on('secureConnect', () => {
         certificate = socket.getPeerX509Certificate()!
@@ -93,7 +110,9 @@ describe('the root certificate', () => {
       for (let i = 0; i < 2; i++) {
         const mesh = await startMesh(config, { dataDir })
         const admin = mesh.mesh.workloads().find((w) => w.name === 'client')!.admin
-        const certs = (await (await fetch(`http://${admin}/certs`)).json()) as { certificates: { ca_cert: { serial_number: string }[] }[] }
+        const certs = (await (await fetch(`http://${admin}/certs`)).json()) as {
+          certificates: { ca_cert: { serial_number: string }[] }[]
+        }
         roots.push(certs.certificates.flatMap((c) => c.ca_cert.map((ca) => ca.serial_number))[0]!)
         await mesh.stop()
       }

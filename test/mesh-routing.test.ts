@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { client, pod, service, startMesh, type TestMesh } from './support/mesh.ts'
 
-const base = [client(), service('reviews'), pod('reviews', 'v1'), pod('reviews', 'v2'), service('ratings'), pod('ratings', 'v1')].join('')
+const base = [
+  client(),
+  service('reviews'),
+  pod('reviews', 'v1'),
+  pod('reviews', 'v2'),
+  service('ratings'),
+  pod('ratings', 'v1'),
+].join('')
 
 const subsets = `
 apiVersion: networking.istio.io/v1
@@ -63,13 +70,23 @@ describe('matches of a VirtualService', () => {
 
   for (const { name, match, hit, miss } of cases)
     it(`${name}: ${match}`, async () => {
-      await mesh.write('routes.yaml', routes(`  - match: [${match.startsWith('{') ? match : `{${match}}`}]\n    ${toV2}`))
-      for (const [path, send] of hit) expect((await mesh.get('client', url + path, send)).echo?.version, `${path} ${JSON.stringify(send)}`).toBe('v2')
-      for (const [path, send] of miss) expect((await mesh.get('client', url + path, send)).echo?.version, `${path} ${JSON.stringify(send)}`).toBe('v1')
+      await mesh.write(
+        'routes.yaml',
+        routes(`  - match: [${match.startsWith('{') ? match : `{${match}}`}]\n    ${toV2}`),
+      )
+      for (const [path, send] of hit)
+        expect((await mesh.get('client', url + path, send)).echo?.version, `${path} ${JSON.stringify(send)}`).toBe('v2')
+      for (const [path, send] of miss)
+        expect((await mesh.get('client', url + path, send)).echo?.version, `${path} ${JSON.stringify(send)}`).toBe('v1')
     })
 
   it('several matches are alternatives, and the first route that matches wins', async () => {
-    await mesh.write('routes.yaml', routes(`  - match: [{uri: {exact: /a}}, {uri: {exact: /b}}]\n    ${toV2}\n  - match: [{uri: {prefix: /a}}]\n    directResponse: {status: 418}`))
+    await mesh.write(
+      'routes.yaml',
+      routes(
+        `  - match: [{uri: {exact: /a}}, {uri: {exact: /b}}]\n    ${toV2}\n  - match: [{uri: {prefix: /a}}]\n    directResponse: {status: 418}`,
+      ),
+    )
     expect((await mesh.get('client', `${url}/a`)).echo?.version).toBe('v2')
     expect((await mesh.get('client', `${url}/b`)).echo?.version).toBe('v2')
     expect((await mesh.get('client', `${url}/ab`)).status).toBe(418)
@@ -77,7 +94,12 @@ describe('matches of a VirtualService', () => {
   })
 
   it('weights split the requests', async () => {
-    await mesh.write('routes.yaml', routes('  - route:\n      - {destination: {host: reviews, subset: v1}, weight: 75}\n      - {destination: {host: reviews, subset: v2}, weight: 25}'))
+    await mesh.write(
+      'routes.yaml',
+      routes(
+        '  - route:\n      - {destination: {host: reviews, subset: v1}, weight: 75}\n      - {destination: {host: reviews, subset: v2}, weight: 25}',
+      ),
+    )
     const split = await mesh.split('client', `${url}/`, 400)
     expect(split.v1! + split.v2!).toBe(400)
     expect(split.v2).toBeGreaterThan(60)
@@ -85,26 +107,44 @@ describe('matches of a VirtualService', () => {
   })
 
   it('rewrites the matched prefix, and tells the app the original path', async () => {
-    await mesh.write('routes.yaml', routes(`  - match: [{uri: {prefix: /old}}]\n    rewrite: {uri: /new, authority: other.example}\n    ${toV2}`))
+    await mesh.write(
+      'routes.yaml',
+      routes(`  - match: [{uri: {prefix: /old}}]\n    rewrite: {uri: /new, authority: other.example}\n    ${toV2}`),
+    )
     const { echo } = await mesh.get('client', `${url}/old/x?q=1`)
     expect(echo?.request.path).toBe('/new/x?q=1')
     expect(echo?.request.headers).toMatchObject({ host: 'other.example', 'x-envoy-original-path': '/old/x?q=1' })
   })
 
   it('rewrites by a regular expression', async () => {
-    await mesh.write('routes.yaml', routes(`  - match: [{uri: {prefix: /service}}]\n    rewrite: {uriRegexRewrite: {match: "^/service/([^/]+)(/.*)$", rewrite: "\\\\2/instance/\\\\1"}}\n    ${toV2}`))
+    await mesh.write(
+      'routes.yaml',
+      routes(
+        `  - match: [{uri: {prefix: /service}}]\n    rewrite: {uriRegexRewrite: {match: "^/service/([^/]+)(/.*)$", rewrite: "\\\\2/instance/\\\\1"}}\n    ${toV2}`,
+      ),
+    )
     expect((await mesh.get('client', `${url}/service/foo/v1/api`)).echo?.request.path).toBe('/v1/api/instance/foo')
   })
 
   it('redirects', async () => {
-    await mesh.write('routes.yaml', routes('  - match: [{uri: {prefix: /go}}]\n    redirect: {uri: /there, authority: else.example, redirectCode: 302}'))
+    await mesh.write(
+      'routes.yaml',
+      routes(
+        '  - match: [{uri: {prefix: /go}}]\n    redirect: {uri: /there, authority: else.example, redirectCode: 302}',
+      ),
+    )
     const got = await mesh.get('client', `${url}/go?q=1`)
     expect([got.status, got.headers.location, got.text]).toEqual([302, 'http://else.example/there?q=1', ''])
     expect(got.answer.details).toBe('direct_response')
   })
 
   it('answers directly', async () => {
-    await mesh.write('routes.yaml', routes('  - match: [{uri: {exact: /teapot}}]\n    directResponse: {status: 418, body: {string: short and stout}}'))
+    await mesh.write(
+      'routes.yaml',
+      routes(
+        '  - match: [{uri: {exact: /teapot}}]\n    directResponse: {status: 418, body: {string: short and stout}}',
+      ),
+    )
     const got = await mesh.get('client', `${url}/teapot`)
     expect([got.status, got.text, got.headers['content-type']]).toEqual([418, 'short and stout', 'text/plain'])
   })
@@ -119,7 +159,9 @@ describe('matches of a VirtualService', () => {
       - destination: {host: reviews, subset: v2}
         headers: {request: {set: {x-destination: v2}}}`),
     )
-    const { echo, headers } = await mesh.get('client', `${url}/`, { headers: { 'x-set': 'mine', 'x-add': 'mine', 'x-gone': 'yes' } })
+    const { echo, headers } = await mesh.get('client', `${url}/`, {
+      headers: { 'x-set': 'mine', 'x-add': 'mine', 'x-gone': 'yes' },
+    })
     expect(echo?.request.headers).toMatchObject({ 'x-set': 'route', 'x-add': 'mine, more', 'x-destination': 'v2' })
     expect(echo?.request.headers).not.toHaveProperty('x-gone')
     expect(headers['x-answer']).toBe('200')
@@ -132,7 +174,10 @@ describe('matches of a VirtualService', () => {
   })
 
   it('a change of weights under load fails no request', async () => {
-    const weighted = (v2: number) => routes(`  - route:\n      - {destination: {host: reviews, subset: v1}, weight: ${100 - v2}}\n      - {destination: {host: reviews, subset: v2}, weight: ${v2}}`)
+    const weighted = (v2: number) =>
+      routes(
+        `  - route:\n      - {destination: {host: reviews, subset: v1}, weight: ${100 - v2}}\n      - {destination: {host: reviews, subset: v2}, weight: ${v2}}`,
+      )
     await mesh.write('routes.yaml', weighted(1))
     let done = false
     const load = mesh.split('client', `${url}/`, 1000).finally(() => {

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { CliError, fail } from './errors.ts'
+import { plainProxyOptions } from './proxy-options.ts'
 
 /** The verbs; each file is loaded only when its verb is used, so that `dinghy proxy` starts at once. */
 const VERBS = {
@@ -13,6 +14,13 @@ const VERBS = {
 
 /** Runs the command line; sets the exit status: 0 clean, 1 failures and findings, 2 misuse. */
 export async function run(args: readonly string[]): Promise<void> {
+  if (args[0] === 'proxy') {
+    const options = plainProxyOptions(args.slice(1))
+    if (options) {
+      const { runProxy } = await import('./run-proxy.ts')
+      return runProxy(options).catch(fail)
+    }
+  }
   const { Command, CommanderError } = await import('commander')
   const program = new Command('dinghy')
     .description('An Istio service mesh on one machine, without Kubernetes.')

@@ -1,159 +1,19 @@
-import fs from 'node:fs'
-import { mergeFromBinary, toBinary } from '@bufbuild/protobuf'
 import { type Command, Option } from 'commander'
-import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
-import { formatAddress } from '../proxy/listener/connection.ts'
-import { ProxyServer } from '../proxy/server.ts'
-import { SystemRuntime } from '../runtime-system.ts'
-import { loadBootstrap, parseBootstrap } from '../xds/bootstrap.ts'
-import { make, schemaOf } from '../xds/messages.ts'
-import { CliError } from './errors.ts'
 import { positive } from './options.ts'
-
-const LEVELS = ['trace', 'debug', 'info', 'warning', 'warn', 'error', 'critical', 'off']
-
-/** Envoy's own flags (source/server/options_impl.cc), as commander names them. */
-interface ProxyOptions {
-  readonly configPath?: string
-  readonly configYaml?: string
-  readonly mode: 'serve' | 'validate'
-  readonly logLevel: string
-  readonly baseId?: string
-  readonly concurrency?: number
-  readonly serviceCluster?: string
-  readonly serviceNode?: string
-  readonly serviceZone?: string
-  readonly drainTimeS: number
-  readonly adminAddressPath?: string
-}
+import { PROXY_OPTIONS, type ProxyOptions } from './proxy-options.ts'
 
 /** `dinghy proxy`: one proxy from an Envoy bootstrap, with Envoy's flags. */
 export function proxyCommand(program: Command): void {
-  program
-    .command('proxy')
-    .description('run one proxy from an Envoy bootstrap')
-    .option('-c, --config-path <file>', 'bootstrap: YAML, JSON or binary protobuf (.pb)')
-    .option('--config-yaml <yaml>', 'bootstrap as YAML text; laid over the file when both are given')
-    .addOption(
-      new Option('--mode <mode>', 'serve, or only check the bootstrap').choices(['serve', 'validate']).default('serve'),
-    )
-    .addOption(new Option('-l, --log-level <level>', 'how much to say').choices(LEVELS).default('info'))
-    .option('--base-id <n>', 'accepted for Envoy’s sake: there is no shared memory')
-    .option('--use-dynamic-base-id', 'accepted for Envoy’s sake')
-    .option('--disable-hot-restart', 'accepted for Envoy’s sake')
-    .option('--concurrency <n>', 'accepted for Envoy’s sake: there is one worker', positive)
-    .option(
-      '--file-flush-interval-msec <n>',
-      'accepted for Envoy’s sake: files are written within half a second',
-      positive,
-    )
-    .option('--service-cluster <name>', 'node.cluster, unless the bootstrap has one')
-    .option('--service-node <id>', 'node.id, unless the bootstrap has one')
-    .option('--service-zone <zone>', 'node.locality.zone, unless the bootstrap has one')
-    .option('--drain-time-s <seconds>', 'how long connections of removed listeners may take', Number, 600)
-    .option('--admin-address-path <file>', 'write the address of the admin interface to this file')
-    .action(runProxy)
-}
-
-async function runProxy(options: ProxyOptions): Promise<void> {
-  const bootstrap = readBootstrap(options)
-  const quiet = ['error', 'critical', 'off'].includes(options.logLevel)
-  let quit = () => {}
-  let server: ProxyServer
-  try {
-    server = new ProxyServer({
-      bootstrap,
-      runtime: new SystemRuntime(),
-      drainTime: options.drainTimeS * 1000,
-      commandLineOptions: commandLine(options),
-      warn: (line) => {
-        if (!quiet) process.stderr.write(`dinghy: ${line}\n`)
-      },
-      onQuit: () => quit(),
-    })
-  } catch (error) {
-    throw new CliError(`error initializing configuration '${options.configPath ?? ''}': ${messageOf(error)}`)
+  const command = program.command('proxy').description('run one proxy from an Envoy bootstrap')
+  for (const { flags, about, choices, fallback, number } of PROXY_OPTIONS) {
+    const option = new Option(flags, about)
+    if (choices) option.choices(choices)
+    if (number) option.argParser(number === 'count' ? positive : Number)
+    if (fallback !== undefined) option.default(fallback)
+    command.addOption(option)
   }
-  if (options.mode === 'validate') {
-    process.stdout.write(`configuration '${options.configPath ?? ''}' OK\n`)
-    await server.stop()
-    return
-  }
-  const stopped = new Promise<void>((resolve) => {
-    quit = resolve
-    process.once('SIGTERM', () => resolve())
-    process.once('SIGINT', () => resolve())
+  command.action(async (options: ProxyOptions) => {
+    const { runProxy } = await import('./run-proxy.ts')
+    await runProxy(options)
   })
-  // Neither listeners nor an admin interface are compulsory: the process stays until it is told to go.
-  const alive = setInterval(() => {}, 0x7fff_ffff)
-  try {
-    await server.start()
-    if (options.adminAddressPath && server.adminAddress) {
-      fs.writeFileSync(options.adminAddressPath, formatAddress(server.adminAddress))
-    }
-    await Promise.race([stopped, server.whenReady().then(() => stopped)])
-  } catch (error) {
-    throw new CliError(messageOf(error))
-  } finally {
-    clearInterval(alive)
-    await server.stop()
-  }
-  // A client that keeps a connection half-open must not keep the process.
-  process.exit(0)
-}
-
-function readBootstrap(options: ProxyOptions): Bootstrap {
-  const { configPath, configYaml } = options
-  if (configPath === undefined && configYaml === undefined) {
-    throw new CliError('At least one of --config-path or --config-yaml should be non-empty', 2)
-  }
-  let bootstrap: Bootstrap | undefined
-  try {
-    if (configPath !== undefined) bootstrap = loadBootstrap(configPath)
-    if (configYaml !== undefined) {
-      const over = parseBootstrap(configYaml, '--config-yaml')
-      bootstrap = bootstrap ? merged(bootstrap, over) : over
-    }
-  } catch (error) {
-    throw new CliError(messageOf(error))
-  }
-  return withNode(bootstrap!, options)
-}
-
-function merged(base: Bootstrap, over: Bootstrap): Bootstrap {
-  const schema = schemaOf(base.$typeName)
-  return mergeFromBinary(schema, base, toBinary(schema, over)) as Bootstrap
-}
-
-function withNode(bootstrap: Bootstrap, options: ProxyOptions): Bootstrap {
-  const { serviceCluster, serviceNode, serviceZone } = options
-  if (serviceCluster === undefined && serviceNode === undefined && serviceZone === undefined) return bootstrap
-  const node = bootstrap.node ?? make('envoy.config.core.v3.Node')
-  node.cluster ||= serviceCluster ?? ''
-  node.id ||= serviceNode ?? ''
-  if (serviceZone !== undefined && !node.locality?.zone) {
-    node.locality = make('envoy.config.core.v3.Locality', { ...node.locality, zone: serviceZone })
-  }
-  bootstrap.node = node
-  return bootstrap
-}
-
-/** What `/server_info` shows: the options that were given, under their proto names. */
-function commandLine(options: ProxyOptions): Record<string, unknown> {
-  return {
-    ...(options.baseId ? { base_id: options.baseId } : {}),
-    concurrency: options.concurrency ?? 1,
-    ...(options.configPath ? { config_path: options.configPath } : {}),
-    ...(options.configYaml ? { config_yaml: options.configYaml } : {}),
-    log_level: options.logLevel,
-    mode: options.mode === 'validate' ? 'Validate' : 'Serve',
-    drain_time: `${options.drainTimeS}s`,
-    ...(options.serviceCluster ? { service_cluster: options.serviceCluster } : {}),
-    ...(options.serviceNode ? { service_node: options.serviceNode } : {}),
-    ...(options.serviceZone ? { service_zone: options.serviceZone } : {}),
-  }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

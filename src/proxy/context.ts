@@ -87,4 +87,8 @@ export interface ListenerContext {
 }
 
 /** Builds a terminal network filter from its unpacked config. Throws ConfigError. */
-export type TerminalFilterFactory = (config: Message, context: ProxyContext, listener: ListenerContext) => ConnectionHandler
+export type TerminalFilterFactory = (
+  config: Message,
+  context: ProxyContext,
+  listener: ListenerContext,
+) => ConnectionHandler

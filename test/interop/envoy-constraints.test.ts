@@ -125,7 +125,7 @@ describe('constraints, in the words of a real Envoy', () => {
     const text = JSON.stringify(bootstrap(parts))
     const words = await realWords(text)
     expect(words).toMatch(/ValidationError|reason:/)
-    expect(ourWords(text)).toBe(words)
+    expect(await ourWords(text)).toBe(words)
   })
 
   test.each<[string, Parameters<typeof bootstrap>[0]]>([
@@ -174,7 +174,7 @@ describe('constraints, in the words of a real Envoy', () => {
   ])('%s is taken by both', async (_, parts) => {
     const text = JSON.stringify(bootstrap(parts))
     expect(await realWords(text)).toBeUndefined()
-    expect(ourWords(text)).toBeUndefined()
+    expect(await ourWords(text)).toBeUndefined()
   })
 
   test.each<[string, Parameters<typeof bootstrap>[0]]>([
@@ -189,6 +189,6 @@ describe('constraints, in the words of a real Envoy', () => {
   ])('%s is refused by both', async (_, parts) => {
     const text = JSON.stringify(bootstrap(parts))
     expect(await realWords(text)).toBeDefined()
-    expect(ourWords(text)).toBeDefined()
+    expect(await ourWords(text)).toBeDefined()
   })
 })

@@ -46,7 +46,10 @@ export interface TestMesh {
 }
 
 /** Starts a mesh on the given YAML (one file, or several by name). */
-export async function startMesh(yaml: string | Record<string, string>, options: Partial<MeshOptions> = {}): Promise<TestMesh> {
+export async function startMesh(
+  yaml: string | Record<string, string>,
+  options: Partial<MeshOptions> = {},
+): Promise<TestMesh> {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'dinghy-test-'))
   const config = path.join(root, 'config')
   const logDir = path.join(root, 'logs')
@@ -103,7 +106,13 @@ export async function startMesh(yaml: string | Record<string, string>, options: 
     async get(from, url, request) {
       const [answer] = await send(from, url, 1, request)
       const text = Buffer.from(answer!.body ?? '', 'base64').toString()
-      return { status: answer!.status, headers: Object.fromEntries(answer!.headers), text, echo: parse(text), answer: answer! }
+      return {
+        status: answer!.status,
+        headers: Object.fromEntries(answer!.headers),
+        text,
+        echo: parse(text),
+        answer: answer!,
+      }
     },
     async split(from, url, count, request) {
       const counts: Record<string, number> = {}
@@ -149,7 +158,11 @@ function parse(text: string): Echo | undefined {
 }
 
 /** A service on port 9080 (named `http`) that selects `app: <name>`. */
-export function service(name: string, namespace = 'default', port: { name: string; port: number } = { name: 'http', port: 9080 }): string {
+export function service(
+  name: string,
+  namespace = 'default',
+  port: { name: string; port: number } = { name: 'http', port: 9080 },
+): string {
   return `
 apiVersion: v1
 kind: Service
@@ -161,7 +174,18 @@ spec:
 }
 
 /** A pod called `<app>-<version>`, with stand-ins on its port. */
-export function pod(app: string, version: string, more: { namespace?: string; port?: number; annotations?: string; labels?: string; spec?: string; status?: string } = {}): string {
+export function pod(
+  app: string,
+  version: string,
+  more: {
+    namespace?: string
+    port?: number
+    annotations?: string
+    labels?: string
+    spec?: string
+    status?: string
+  } = {},
+): string {
   return `
 apiVersion: v1
 kind: Pod

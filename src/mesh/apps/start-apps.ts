@@ -35,7 +35,7 @@ export interface AppHost {
 export async function startApps(workload: Workload, ports: readonly number[], host: AppHost): Promise<Apps> {
   const settings = appSettings(workload)
   const identity = identityOf(workload)
-  settings.problems.forEach((problem) => host.onProblem(problem))
+  for (const problem of settings.problems) host.onProblem(problem)
   const addresses = new Map<number, SocketAddress>()
   const closing: (() => Promise<void>)[] = []
   let how = 'stand-in'
@@ -53,7 +53,7 @@ export async function startApps(workload: Workload, ports: readonly number[], ho
     const running = await startCommand(settings.command, identity, missing, host.proxyUrl, host.onLine, (why) =>
       host.onProblem(`its command ${JSON.stringify(settings.command)} ${why}`),
     )
-    running.ports.forEach((at, port) => addresses.set(port, at))
+    for (const [port, at] of running.ports) addresses.set(port, at)
     closing.push(() => running.close())
     how = 'command'
   } else if (missing.length > 0) {

@@ -60,8 +60,3 @@ export interface CallAnswer {
   readonly flags?: string
   readonly details?: string
 }
-
-/** What the mesh could not do, with a status as curl's exit codes have it: 6 no such host, 7 cannot connect, 22 no such workload. */
-export interface ControlError {
-  readonly error: string
-}

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import tls from 'node:tls'
 import type {
   CertificateValidationContext,
@@ -182,14 +181,6 @@ export class CommonTls {
       throw new ConfigError([`${this.path}: ${(error as Error).message}`])
     }
   }
-}
-
-/** A session is only good for the context it was made in: 32 characters that name what the context is made of. */
-function sessionIdContext(cert: TlsCertificateMaterial['cert'], ca: Buffer | undefined): string {
-  const hash = createHash('sha256')
-  if (cert !== undefined) hash.update(String(cert))
-  if (ca !== undefined) hash.update(ca)
-  return hash.digest('hex').slice(0, 32)
 }
 
 /** The SDS context laid over the default one: its lists come after, its values win (proto MergeFrom). */
