@@ -18,6 +18,9 @@ const ADMIN_PORT = 15000
 const HTTP_PROXY_PORT = 15002
 const SIDECAR_PORTS: ReadonlySet<number> = new Set([ADMIN_PORT, 15001, HTTP_PROXY_PORT, 15006, 15020, 15021, 15090])
 
+/** How long connections of a replaced listener may go on: ProxyConfig's drainDuration, ms. */
+const DRAIN_DURATION_MS = 45_000
+
 /** What an instance needs of its mesh. */
 export interface InstanceHost {
   readonly runtime: Runtime
@@ -109,6 +112,7 @@ export class Instance {
       book: this.#host.addresses.viewOf(workload.ip),
       logs: this.#logs,
       onStreamComplete: this.#host.onStreamComplete,
+      drainTime: DRAIN_DURATION_MS,
     })
     await this.#proxy.start()
     this.#admin = this.#proxy.adminAddress

@@ -2,7 +2,7 @@ import type { Message } from '@bufbuild/protobuf'
 import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import type { Runtime } from '../runtime.ts'
-import type { AddressBook, ConnectionInfo, Transport } from './listener/connection.ts'
+import type { AddressBook, Transport } from './listener/connection.ts'
 import type { StatsStore } from './observe/stats.ts'
 import type { StreamInfo } from './stream-info.ts'
 import type { ClusterManager } from './upstream/cluster.ts'
@@ -66,14 +66,6 @@ export interface ConnectionHandler {
   close(): void
   /** For admin: number of open connections. */
   readonly connections: number
-}
-
-/** A network filter that sits before the terminal one (RBAC, rate limit, metadata exchange). */
-export interface NetworkFilter {
-  /** 'close' ends the connection; 'wait' until `resume` is called. */
-  onNewConnection?(info: ConnectionInfo, resume: () => void): 'continue' | 'wait' | 'close'
-  /** Sees, and may replace, the first and later bytes. */
-  onData?(chunk: Buffer, resume: () => void): 'continue' | 'wait' | 'close'
 }
 
 /** What a listener gives the factories of its filters. */

@@ -10,14 +10,6 @@ export function latin1(bytes: Buffer, start: number, end: number): string {
   return (bytes as unknown as DirectBuffer).latin1Slice(start, end)
 }
 
-/** Writes text of known harmless characters as latin1 and returns the end; there must be room. */
-export function writeLatin1(text: string, to: Buffer, at: number): number {
-  const n = text.length
-  if (n > 40) return at + (to as unknown as DirectBuffer).latin1Write(text, at)
-  for (let k = 0; k < n; k++) to[at + k] = text.charCodeAt(k)
-  return at + n
-}
-
 /**
  * Writes a header value as latin1, which is how values are read from the wire; one with a character
  * beyond latin1 was written in config and leaves as UTF-8. CR, LF and NUL never leave. Needs room for
