@@ -1,7 +1,8 @@
 import net from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { peek, type TransportVariant } from '../src/proxy/net/transport.ts'
+import type { TransportVariant } from '../src/proxy/net/transport.ts'
 import { enterTurn, leaveTurn } from '../src/proxy/net/turn.ts'
+import { peek } from './support/peek.ts'
 import { connect, Recorder, Server, socketPair } from './support/socket-pair.ts'
 
 describe.each<TransportVariant>(['shared', 'plain'])('a %s transport', (variant) => {

@@ -3,12 +3,12 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import type { Transport } from '../src/proxy/listener/connection.ts'
 import {
   type ClientTlsOptions,
-  peek,
   type ServerTlsOptions,
   serverTls,
   type TransportVariant,
 } from '../src/proxy/net/transport.ts'
 import { type Identity, makeAuthority, makeIdentity } from './support/certificates.ts'
+import { peek } from './support/peek.ts'
 import { connect, Recorder, Server } from './support/socket-pair.ts'
 
 let authority: Identity

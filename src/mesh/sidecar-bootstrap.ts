@@ -58,6 +58,17 @@ export function sidecarBootstrap(
         },
       },
     },
+    layeredRuntime: {
+      layers: [
+        {
+          name: 'global config',
+          layerSpecifier: {
+            case: 'staticLayer',
+            value: { 'envoy.reloadable_features.http_reject_path_with_fragment': false },
+          },
+        },
+      ],
+    },
     dynamicResources: {
       adsConfig: { apiType: DELTA_GRPC, transportApiVersion: API_V3, setNodeOnFirstMessageOnly: true },
       cdsConfig: { configSourceSpecifier: { case: 'ads', value: {} }, resourceApiVersion: API_V3 },

@@ -18,6 +18,7 @@ import { ClusterReadiness } from './server/cluster-readiness.ts'
 import { NotEnforced } from './server/not-enforced.ts'
 import type { ProxyServerOptions } from './server/options.ts'
 import { RouteTable } from './server/route-table.ts'
+import { runtimeFeatures } from './server/runtime-features.ts'
 import { milliseconds } from './tcp/config.ts'
 import { SecretStore } from './tls/secrets.ts'
 import { type ClusterControl, createClusterManager } from './upstream/cluster-manager.ts'
@@ -93,6 +94,7 @@ export class ProxyServer {
       draining: () => this.drain.draining(),
       notEnforced: (path) => this.notEnforced.note(path),
       onStreamComplete: options.onStreamComplete,
+      runtimeFeatures: runtimeFeatures(bootstrap),
     }
     this.listeners = new ListenerManager({
       deps: { context, secrets: this.secrets },
