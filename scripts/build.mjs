@@ -34,7 +34,7 @@ await bundle.close()
 // Only a build that came to its end takes the place of the last one, of which nothing stays.
 fs.rmSync(dist, { recursive: true, force: true })
 for (const file of output) write(file.fileName, file.type === 'chunk' ? file.code : file.source)
-write('chunks/descriptors.binpb', fs.readFileSync(path.join(root, 'gen', 'descriptors.binpb')))
+write('chunks/descriptors.jsonl', fs.readFileSync(path.join(root, 'gen', 'descriptors.jsonl')))
 fs.chmodSync(path.join(dist, 'cli.js'), 0o755)
 
 function write(name, content) {

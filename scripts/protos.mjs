@@ -1,5 +1,5 @@
-// Compiles the Envoy and xDS .proto files that @grpc/grpc-js-xds ships into gen/: one descriptor set for
-// the run time, .d.ts files for the compiler, and a map from message names to their TypeScript types.
+// Compiles the Envoy and xDS .proto files that @grpc/grpc-js-xds ships into gen/: one descriptor set,
+// the same for the run time, .d.ts files for the compiler, and a map from message names to their TypeScript types.
 // Nothing of it is committed. A stamp file makes a second run free.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -9,6 +9,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { createFileRegistry, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
+import { descriptorLines } from './descriptor-lines.mjs'
 import { addNewer, newer, relax, relaxed } from './protos-newer.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
@@ -18,7 +19,7 @@ const xds = path.dirname(require.resolve('@grpc/grpc-js-xds/package.json'))
 const ours = path.join(root, 'scripts', 'protos')
 const hash = createHash('sha256')
 hash.update(fs.readFileSync(path.join(xds, 'package.json')))
-for (const script of ['protos.mjs', 'protos-newer.mjs'])
+for (const script of ['protos.mjs', 'protos-newer.mjs', 'descriptor-lines.mjs'])
   hash.update(fs.readFileSync(path.join(import.meta.dirname, script)))
 for (const file of fs.readdirSync(ours, { recursive: true }).sort())
   if (file.endsWith('.proto')) hash.update(file).update(fs.readFileSync(path.join(ours, file)))
@@ -83,6 +84,7 @@ try {
   }
   buf('generate', set, '--template', JSON.stringify(template))
   fs.writeFileSync(set, strip(fs.readFileSync(set)))
+  fs.writeFileSync(path.join(fresh, 'descriptors.jsonl'), descriptorLines(fs.readFileSync(set)))
   writeTypeMap(fs.readFileSync(set), path.join(fresh, 'types.d.ts'))
   fs.writeFileSync(path.join(fresh, 'stamp'), stamp)
   // Only a build that came to its end takes the place of the last one.

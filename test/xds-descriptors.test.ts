@@ -1,12 +1,15 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { createFileRegistry, type DescField, type DescMessage, fromBinary } from '@bufbuild/protobuf'
-import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
+import { createFileRegistry, type DescField, type DescMessage, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 import { expect, test } from 'vitest'
 import { lazyRegistry } from '../src/xds/descriptors.ts'
 
-const set = fs.readFileSync(path.join(import.meta.dirname, '..', 'gen', 'descriptors.binpb'))
-const eager = createFileRegistry(fromBinary(FileDescriptorSetSchema, set))
+const gen = path.join(import.meta.dirname, '..', 'gen')
+const set = fs.readFileSync(path.join(gen, 'descriptors.jsonl'), 'latin1')
+const eager = createFileRegistry(
+  fromBinary(FileDescriptorSetSchema, fs.readFileSync(path.join(gen, 'descriptors.binpb'))),
+)
 
 const shape = (message: DescMessage) =>
   message.fields.map((field: DescField) => [
@@ -43,4 +46,12 @@ test('files and extensions are found too, and what is not there is not', () => {
   expect(lazy.getFile('envoy/type/v3/percent.proto')!.messages.map((m) => m.name)).toContain('FractionalPercent')
   const rules = lazy.getExtension('validate.rules')!
   expect(lazy.getExtensionFor(rules.extendee, 1071)).toBe(rules)
+})
+
+test('files are those of the compiler, byte for byte, with all options', () => {
+  const lazy = lazyRegistry(set)
+  for (const { proto } of eager.files) {
+    const found = lazy.getFile(proto.name)!.proto
+    expect(toBinary(FileDescriptorProtoSchema, found)).toEqual(toBinary(FileDescriptorProtoSchema, proto))
+  }
 })

@@ -37,6 +37,8 @@ export interface InstanceHost {
   /** Where a program of the workload connects to reach a name. */
   reach(workload: Workload): Reach
   onProblem(workload: Workload, message: string): void
+  /** Something the sidecar has to say: what of its config has no effect, what failed later. */
+  onWarning(workload: Workload, line: string): void
   onLine(workload: Workload, line: string): void
 }
 
@@ -113,6 +115,7 @@ export class Instance {
       logs: this.#logs,
       onStreamComplete: this.#host.onStreamComplete,
       drainTime: DRAIN_DURATION_MS,
+      warn: (line) => this.#host.onWarning(workload, line),
     })
     await this.#proxy.start()
     this.#admin = this.#proxy.adminAddress

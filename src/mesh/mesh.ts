@@ -83,6 +83,7 @@ export class Mesh {
   readonly #domain: string
   #files: FilesSource | undefined
   #started = false
+  readonly #warnings = new Set<string>()
   #plane!: ControlPlane
   #instances!: Instances
   #control: ControlServer | undefined
@@ -150,6 +151,7 @@ export class Mesh {
       onStreamComplete: this.#observer.onStreamComplete,
       reach: (workload) => (host, port) => this.#reach(workload, host, port),
       onProblem: (workload, message) => this.#event({ type: 'workload', workload: workload.name, message }),
+      onWarning: (workload, line) => this.#warned(workload, line),
       onLine: (workload, line) => this.#event({ type: 'output', workload: workload.name, line }),
       onLog: (workload, line) => this.#event({ type: 'log', workload: workload.name, line }),
     })
@@ -284,6 +286,13 @@ export class Mesh {
       if (!pilot.pushPending && ads.connections.every((connection) => connection.synced)) return
       if (performance.now() > deadline) return
     }
+  }
+
+  /** Many sidecars have the same to say: the first one speaks for all. */
+  #warned(workload: Workload, line: string): void {
+    if (this.#warnings.has(line)) return
+    this.#warnings.add(line)
+    this.#event({ type: 'workload', workload: workload.name, message: line })
   }
 
   #changed(change: Change): void {

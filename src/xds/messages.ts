@@ -29,15 +29,15 @@ type InitOf<T> = T extends Plain
 
 let loaded: FileRegistry | undefined
 
-/** The registry of every Envoy, xDS, Istio filter and well-known type; each is decoded at its first use. */
+/** The registry of every Envoy, xDS, Istio filter and well-known type; each is read at its first use. */
 export function registry(): FileRegistry {
-  loaded ??= lazyRegistry(fs.readFileSync(descriptorSet()))
+  loaded ??= lazyRegistry(fs.readFileSync(descriptorSet(), 'latin1'))
   return loaded
 }
 
 function descriptorSet(): URL {
-  const beside = new URL('./descriptors.binpb', import.meta.url) // in dist
-  return fs.existsSync(beside) ? beside : new URL('../../gen/descriptors.binpb', import.meta.url) // from sources
+  const beside = new URL('./descriptors.jsonl', import.meta.url) // in dist
+  return fs.existsSync(beside) ? beside : new URL('../../gen/descriptors.jsonl', import.meta.url) // from sources
 }
 
 /** The descriptor of a message type. Throws on a name that is not in the set. */
