@@ -11,11 +11,10 @@ import { type Apps, startApps } from './apps/start-apps.ts'
 import type { WorkloadView } from './control/api.ts'
 import { type InstanceLogs, instanceLogs } from './instance-logs.ts'
 import type { LoopbackBlock } from './loopback-block.ts'
-import { type MeshIdentity, sidecarBootstrap } from './sidecar-bootstrap.ts'
+import { HTTP_PROXY_PORT, type MeshIdentity, sidecarBootstrap } from './sidecar-bootstrap.ts'
 
 /** Ports of a sidecar itself (DESIGN: ports); never an app's, and never given to a capture socket. */
 const ADMIN_PORT = 15000
-const HTTP_PROXY_PORT = 15002
 const SIDECAR_PORTS: ReadonlySet<number> = new Set([ADMIN_PORT, 15001, HTTP_PROXY_PORT, 15006, 15020, 15021, 15090])
 
 /** How long connections of a replaced listener may go on: ProxyConfig's drainDuration, ms. */

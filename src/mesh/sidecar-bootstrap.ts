@@ -6,6 +6,9 @@ import { make } from '../xds/messages.ts'
 /** The version that sidecars say they are, as istio-agent puts it into the node metadata. */
 const ISTIO_VERSION = '1.32.0'
 
+/** Where a sidecar serves programs that honour `http_proxy`. */
+export const HTTP_PROXY_PORT = 15002
+
 /** Values of envoy.config.core.v3.ApiConfigSource.ApiType and envoy.config.core.v3.ApiVersion. */
 const DELTA_GRPC = 3
 const API_V3 = 2
@@ -36,6 +39,7 @@ export function sidecarBootstrap(
       metadata: {
         ANNOTATIONS: { ...workload.annotations },
         CLUSTER_ID: mesh.clusterId,
+        HTTP_PROXY_PORT: String(HTTP_PROXY_PORT),
         INSTANCE_IPS: ip,
         INTERCEPTION_MODE: 'REDIRECT',
         ISTIO_VERSION,

@@ -99,25 +99,33 @@ export function lazyRegistry(lines: string): FileRegistry {
  * those that are set; the defaults are in its prototype.
  */
 function restored(schema: DescMessage, object: Record<string, unknown>): Message {
-  Object.setPrototypeOf(object, prototypeOf(schema))
+  const { prototype, inside } = partsOf(schema)
+  Object.setPrototypeOf(object, prototype)
   object.$typeName = schema.typeName
-  for (const field of schema.fields) {
-    const value = field.message && object[field.localName]
-    if (Array.isArray(value)) for (const item of value) restored(field.message!, item)
-    else if (value) restored(field.message!, value as Record<string, unknown>)
+  for (const [name, type] of inside) {
+    const value = object[name]
+    if (Array.isArray(value)) for (const item of value) restored(type, item)
+    else if (value) restored(type, value as Record<string, unknown>)
   }
   const unknown = object.$unknown as { data: unknown }[] | undefined
   for (const option of unknown ?? []) option.data = new Uint8Array(Buffer.from(option.data as string, 'base64'))
   return object as unknown as Message
 }
 
-const prototypes = new Map<DescMessage, object>()
+/** The prototype of a type's messages, and those of its fields that hold messages. */
+interface Parts {
+  readonly prototype: object
+  readonly inside: readonly [string, DescMessage][]
+}
 
-function prototypeOf(schema: DescMessage): object {
-  let found = prototypes.get(schema)
+const parts = new Map<DescMessage, Parts>()
+
+function partsOf(schema: DescMessage): Parts {
+  let found = parts.get(schema)
   if (!found) {
-    found = Object.getPrototypeOf(create(schema)) as object
-    prototypes.set(schema, found)
+    const inside = schema.fields.flatMap((f) => (f.message ? [[f.localName, f.message] as [string, DescMessage]] : []))
+    found = { prototype: Object.getPrototypeOf(create(schema)) as object, inside }
+    parts.set(schema, found)
   }
   return found
 }

@@ -21,6 +21,7 @@ interface Parameters {
 
 /** What one version of the secrets makes: rebuilt when a secret changes, never per connection. */
 export interface BuiltContext {
+  /** Made at the first connection: most of a sidecar's clusters never see one, and reading a key takes long. */
   readonly context: tls.SecureContext
   /** Whether the peer's chain must lead to the trusted roots. */
   readonly verifyChain: boolean
@@ -95,6 +96,12 @@ export class CommonTls {
       if (by) this.validation = problems.collect('', () => secrets.validation(by, at))
     }
     if (this.base) problems.refuseUnknown(this.base, KNOWN_VALIDATION, at)
+    try {
+      // No CAs, instead of the system's: only the words of the config are tried.
+      tls.createSecureContext({ ...this.parameters, ca: [] })
+    } catch (error) {
+      problems.add(path, (error as Error).message)
+    }
     if (problems.errors.length === 0 && this.ready) problems.collect('', () => this.built)
     if (problems.errors.length > 0) {
       this.close()
@@ -163,8 +170,8 @@ export class CommonTls {
     if (sans > 0 && !hasCa)
       errors.push(`${path}: SAN-based verification of peer certificates without trusted CA is insecure and not allowed`)
     if (errors.length > 0) throw new ConfigError(errors)
-    try {
-      const context = tls.createSecureContext({
+    const create = () =>
+      tls.createSecureContext({
         ...this.parameters,
         cert: certificate?.cert,
         key: certificate?.key,
@@ -175,10 +182,22 @@ export class CommonTls {
         // A server that asks for client certificates must name one, or OpenSSL fails every resumed handshake.
         sessionIdContext: 'dinghy',
       })
-      const verifyChain = hasCa && validation?.trustChainVerification !== ACCEPT_UNTRUSTED
-      return { context, verifyChain, hasCa, verifier, certificate }
+    let context: tls.SecureContext | undefined
+    try {
+      // Of the rest, the constructor has seen to the parameters, and whoever holds the secrets to them.
+      if (crl !== undefined || this.base?.trustedCa !== undefined) context = create()
     } catch (error) {
       throw new ConfigError([`${this.path}: ${(error as Error).message}`])
+    }
+    return {
+      get context() {
+        context ??= create()
+        return context
+      },
+      verifyChain: hasCa && validation?.trustChainVerification !== ACCEPT_UNTRUSTED,
+      hasCa,
+      verifier,
+      certificate,
     }
   }
 }
