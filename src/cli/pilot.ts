@@ -1,21 +1,6 @@
 import type { Command } from 'commander'
-import { hasErrors } from '../api/problems.ts'
-import { createControlPlane } from '../mesh/control-plane.ts'
-import { openGrpcDoor } from '../mesh/grpc-door.ts'
-import { SystemRuntime } from '../runtime-system.ts'
-import { openFiles } from '../store/files.ts'
-import { createStore } from '../store/store.ts'
-import { CliError } from './errors.ts'
 import { hostPort } from './options.ts'
-import { reportProblems } from './problems.ts'
-
-interface Options {
-  config: string[]
-  grpcAddr: { host: string; port: number }
-  dataDir?: string
-  strict: boolean
-  watch: boolean
-}
+import type { PilotOptions } from './run-pilot.ts'
 
 /** `dinghy pilot`: the control plane alone, serving xDS to any v3 client. */
 export function pilotCommand(program: Command): void {
@@ -36,45 +21,12 @@ export function pilotCommand(program: Command): void {
       false,
     )
     .option('--no-watch', 'do not follow changes to the files')
-    .action(run)
+    .action(async (options: PilotOptions) => {
+      const { runPilot } = await import('./run-pilot.ts')
+      await runPilot(options)
+    })
 }
 
 function collect(value: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), value]
-}
-
-async function run(options: Options): Promise<void> {
-  const runtime = new SystemRuntime()
-  const store = createStore(runtime)
-  const files = await openFiles({
-    store,
-    runtime,
-    paths: options.config,
-    strict: options.strict,
-    watch: options.watch,
-    onReport: ({ problems }) => reportProblems(problems),
-  })
-  reportProblems(files.report.problems)
-  if (hasErrors(files.report.problems)) {
-    await files.close()
-    throw new CliError('nothing was started, because of the errors above')
-  }
-  const plane = createControlPlane({
-    store,
-    runtime,
-    dataDir: options.dataDir,
-    env: process.env,
-    onRejected: (proxy, typeUrl, message) => process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`),
-    log: (line) => process.stderr.write(`${line}\n`),
-  })
-  const door = await openGrpcDoor(plane.ads, options.grpcAddr)
-  process.stdout.write(`serving ADS at ${door.address}\n`)
-  const stop = () => {
-    Promise.all([door.close(), files.close()]).then(() => {
-      plane.close()
-      process.exit(0)
-    })
-  }
-  process.once('SIGINT', stop)
-  process.once('SIGTERM', stop)
 }

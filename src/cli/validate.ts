@@ -1,11 +1,4 @@
 import type { Command } from 'commander'
-import { NOT_ENFORCED } from '../api/not-enforced.ts'
-import { hasErrors } from '../api/problems.ts'
-import { SystemRuntime } from '../runtime-system.ts'
-import { openFiles } from '../store/files.ts'
-import { createStore } from '../store/store.ts'
-import { countProblems, reportProblems } from './problems.ts'
-import { table } from './table.ts'
 
 interface Options {
   strict: boolean
@@ -25,28 +18,8 @@ export function validateCommand(program: Command): void {
     )
     .option('--not-enforced', 'list every field that is understood but not enforced yet', false)
     .action(async (files: string[], options: Options) => {
+      const { check, printNotEnforced } = await import('./run-validate.ts')
       if (options.notEnforced || files.length === 0) printNotEnforced()
       if (files.length > 0) await check(files, options.strict)
     })
-}
-
-async function check(paths: string[], strict: boolean): Promise<void> {
-  const runtime = new SystemRuntime()
-  const store = createStore(runtime)
-  const { report } = await openFiles({ store, runtime, paths, strict })
-  reportProblems(report.problems)
-  const found = countProblems(report.problems)
-  const read = `${report.files.length} file${report.files.length === 1 ? '' : 's'}`
-  process.stdout.write(found ? `${read}: ${found}\n` : `${read}: no problems\n`)
-  if (hasErrors(report.problems)) process.exitCode = 1
-}
-
-function printNotEnforced(): void {
-  process.stdout.write('Understood and checked, but not enforced yet:\n')
-  process.stdout.write(
-    `${table(
-      ['FIELD', 'WHAT DOES NOT HAPPEN'],
-      NOT_ENFORCED.map((row) => [row.pattern, row.words]),
-    )}\n`,
-  )
 }
