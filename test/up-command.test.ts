@@ -84,9 +84,9 @@ describe('the command', () => {
       const [destination, at] = Object.entries(me.outbound)[0]!
       expect(destination).toMatch(/^10\.96\.\d+\.\d+:9080$/)
       expect(JSON.parse(await get(at, { host: 'reviews:9080' })).workload).toMatch(/^reviews-v/)
-      const captured = JSON.parse(
-        await get(`${me.admin}/capture?destination=${reviews.ip}:9080`),
-      ) as { address: string }
+      const captured = JSON.parse(await get(`${me.admin}/capture?destination=${reviews.ip}:9080`)) as {
+        address: string
+      }
       expect(JSON.parse(await get(captured.address, { host: 'reviews:9080' })).workload).toMatch(/^reviews-v/)
     })
 

@@ -41,13 +41,20 @@ export async function runPilot(options: PilotOptions): Promise<void> {
     onRejected: (proxy, typeUrl, message) => process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`),
     log: (line) => process.stderr.write(`${line}\n`),
   })
-  const door = await openGrpcDoor(plane.ads, options.grpcAddr)
+  const stopped = async () => {
+    plane.close()
+    await files.close()
+  }
+  const door = await openGrpcDoor(plane.ads, options.grpcAddr).catch(async (e: Error) => {
+    await stopped()
+    throw e
+  })
   process.stdout.write(`serving ADS at ${door.address}\n`)
   const stop = () => {
-    Promise.all([door.close(), files.close()]).then(() => {
-      plane.close()
-      process.exit(0)
-    })
+    door
+      .close()
+      .then(stopped)
+      .then(() => process.exit(0))
   }
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)

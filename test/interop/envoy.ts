@@ -74,9 +74,14 @@ export async function realEnvoy(): Promise<string[]> {
 
 /** How to run `dinghy proxy` as built, in a real Envoy's place: it takes the same flags. */
 export async function dinghyProxy(): Promise<string[]> {
+  return [process.execPath, dinghyCli(), 'proxy']
+}
+
+/** The built command; another one by DINGHY_TEST_CLI. Throws when it is not there. */
+export function dinghyCli(): string {
   const cli = process.env.DINGHY_TEST_CLI ?? path.resolve(import.meta.dirname, '..', '..', 'dist', 'cli.js')
   if (!fs.existsSync(cli)) throw new Error(`${cli} is not there: run npm run build first`)
-  return [process.execPath, cli, 'proxy']
+  return cli
 }
 
 /**
