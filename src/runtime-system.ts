@@ -1,10 +1,33 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import type { Runtime, Timer } from './runtime.ts'
 import { SeededRandom } from './seeded-random.ts'
 
-/** How many random words are drawn from the kernel at once: one call per request would show in profiles. */
-const POOL_WORDS = 1024
+/** How many random words are drawn from the kernel at once: a call per request, or per hundred, shows in profiles. */
+const POOL_WORDS = 16 * 1024
+
+/** Two hex digits of each byte. */
+const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+
+let held = false
+let heldNow = -1
+let heldWall = -1
+
+/**
+ * Until `releaseClock`, the system's clock stands still from the moment it is next read. For one turn of the event loop:
+ * a request reads the clock a dozen times, and what happens within a turn happens at one time (as with Envoy's
+ * approximateMonotonicTime).
+ */
+export function holdClock(): void {
+  held = true
+  heldNow = -1
+  heldWall = -1
+}
+
+/** The clock runs again. */
+export function releaseClock(): void {
+  held = false
+}
 
 /** The machine's own clock and random source. */
 export class SystemRuntime implements Runtime {
@@ -12,11 +35,15 @@ export class SystemRuntime implements Runtime {
   private next = 0
 
   now(): number {
-    return performance.now()
+    if (!held) return performance.now()
+    if (heldNow < 0) heldNow = performance.now()
+    return heldNow
   }
 
   wallNow(): number {
-    return Date.now()
+    if (!held) return Date.now()
+    if (heldWall < 0) heldWall = Date.now()
+    return heldWall
   }
 
   after(ms: number, fn: () => void): Timer {
@@ -37,8 +64,18 @@ export class SystemRuntime implements Runtime {
   }
 
   uuid(): string {
-    return randomUUID()
+    const a = this.randomU32()
+    const b = this.randomU32()
+    const c = this.randomU32()
+    const d = this.randomU32()
+    return `${hex(a)}-${HEX[b >>> 24]}${HEX[(b >>> 16) & 255]}-${HEX[0x40 | ((b >>> 8) & 15)]}${HEX[b & 255]}-${
+      HEX[0x80 | ((c >>> 24) & 63)]
+    }${HEX[(c >>> 16) & 255]}-${HEX[(c >>> 8) & 255]}${HEX[c & 255]}${hex(d)}`
   }
+}
+
+function hex(word: number): string {
+  return `${HEX[word >>> 24]}${HEX[(word >>> 16) & 255]}${HEX[(word >>> 8) & 255]}${HEX[word & 255]}`
 }
 
 /** Longest delay that `setTimeout` keeps; a longer one would fire at once. */

@@ -4,6 +4,8 @@
  * one write per connection. Outside of a turn the end is the next tick.
  */
 
+import { holdClock, releaseClock } from '../../runtime-system.ts'
+
 /** A connection with bytes to send. */
 export interface Flushable {
   flush(): void
@@ -42,15 +44,23 @@ let scheduled = false
 const tasks = new Agenda<TurnTask>()
 const dirty = new Agenda<Flushable>()
 
-/** Opens a turn; `leaveTurn` must follow whatever happens. Turns nest. */
+/** Opens a turn, in which the clock stands still; `leaveTurn` must follow whatever happens. Turns nest. */
 export function enterTurn(): void {
-  depth++
+  if (depth++ === 0) holdClock()
 }
 
 /** Ends a turn: the outermost one runs what was put off, then flushes. */
 export function leaveTurn(): void {
-  if (depth === 1) settle()
-  depth--
+  if (depth > 1) {
+    depth--
+    return
+  }
+  try {
+    settle()
+  } finally {
+    depth = 0
+    releaseClock()
+  }
 }
 
 /** Runs `task` when the turn ends, before anything is flushed. */
