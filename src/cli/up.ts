@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import pc from 'picocolors'
+import type { Problem } from '../api/problems.ts'
 import type { WorkloadView } from '../mesh/control/api.ts'
 import type { Mesh, MeshEvent } from '../mesh/mesh.ts'
 import { CliError } from './errors.ts'
@@ -48,6 +49,7 @@ function seed(text: string): number {
 async function run(files: string[], options: Options): Promise<void> {
   const started = performance.now()
   const { Mesh } = await import('../mesh/mesh.ts')
+  let running = false
   const mesh = await Mesh.start({
     sources: files,
     logDir: options.logDir,
@@ -57,9 +59,10 @@ async function run(files: string[], options: Options): Promise<void> {
     seed: options.seed,
     grpcAddress: options.grpcAddr,
     onEvent: (event) => {
-      if (!options.json || event.type !== 'log') printEvent(event)
+      if (!options.json || event.type !== 'log') printEvent(event, running)
     },
   })
+  running = true
   stopOnSignals(mesh)
   if (options.json) process.stdout.write(`${JSON.stringify({ ready: true, workloads: mesh.workloads() })}\n`)
   else printMesh(mesh, performance.now() - started)
@@ -87,10 +90,12 @@ function stopOnSignals(mesh: Mesh): void {
   process.on('SIGTERM', stop)
 }
 
-function printEvent(event: MeshEvent): void {
+/** `running`: the mesh is up, so that a bad edit leaves what was there. */
+function printEvent(event: MeshEvent, running: boolean): void {
   switch (event.type) {
     case 'problems':
       reportProblems(event.problems)
+      if (running) sayWhatStays(event.problems)
       break
     case 'changed':
       process.stderr.write(`${pc.dim(`${clock()} ${event.summary}`)}\n`)
@@ -110,6 +115,12 @@ function printEvent(event: MeshEvent): void {
       )
       break
   }
+}
+
+function sayWhatStays(problems: readonly Problem[]): void {
+  const files = new Set(problems.filter((p) => p.severity === 'error').map((p) => p.file))
+  for (const file of files)
+    process.stderr.write(`${pc.dim(`${clock()} ${file} was not applied; the mesh goes on with what it had`)}\n`)
 }
 
 function clock(): string {
