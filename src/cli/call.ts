@@ -90,7 +90,9 @@ function printOne(answer: CallAnswer): void {
   process.stdout.write('\n')
   const body = Buffer.from(answer.body ?? '', 'base64')
   process.stdout.write(body)
-  if (body.length && body.at(-1) !== 10 && process.stdout.isTTY) process.stdout.write('\n')
+  const open = body.length > 0 && body.at(-1) !== 10
+  if (open && process.stdout.isTTY) process.stdout.write('\n')
+  else if (open) process.stderr.write('\n')
   process.stderr.write(
     `${pc.dim(`— ${answer.by ? `answered by ${answer.by}` : 'answered by the sidecar itself'} in ${answer.ms} ms${whereabouts(answer)}`)}\n`,
   )
