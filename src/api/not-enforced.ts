@@ -4,7 +4,7 @@ import type { ApiObject, Kind, Path } from './objects.ts'
 export interface NotEnforced {
   /**
    * The kind, then the path of the field: `[]` is any entry of a list, `{}` any entry of a map, `=X` asks for that
-   * value. Without a path, the whole kind.
+   * value, `~X` for one that the regular expression finds. Without a path, the whole kind.
    */
   pattern: string
   /** What does not happen. */
@@ -14,6 +14,23 @@ export interface NotEnforced {
 const rows = (kind: Kind, ...fields: [path: string, words: string][]): NotEnforced[] =>
   fields.map(([path, words]) => ({ pattern: path === '' ? kind : `${kind} ${path}`, words }))
 
+/** Extension providers that nothing here calls. */
+const PROVIDERS = [
+  'envoyExtAuthzHttp',
+  'envoyExtAuthzGrpc',
+  'zipkin',
+  'opentelemetry',
+  'datadog',
+  'skywalking',
+  'lightstep',
+  'opencensus',
+  'stackdriver',
+  'prometheus',
+  'envoyHttpAls',
+  'envoyTcpAls',
+  'envoyOtelAls',
+] as const
+
 /** The same fields of a DestinationRule's traffic policy, of its subsets', and of their ports'. */
 const policies = (...fields: [path: string, words: string][]): NotEnforced[] =>
   ['spec.trafficPolicy', 'spec.subsets[].trafficPolicy'].flatMap((policy) =>
@@ -22,65 +39,45 @@ const policies = (...fields: [path: string, words: string][]): NotEnforced[] =>
     ),
   )
 
+/** The HTTP/2 family of port names and protocols (pkg/config/protocol). */
+const HTTP2 = '~^(?:http2|grpc|grpc-web)(?:-|$)'
+const NO_HTTP2 = 'HTTP/2 and gRPC through a sidecar'
+
 /** Everything that is understood but not enforced yet. Strike out a line when the data path gets it. */
 export const NOT_ENFORCED: readonly NotEnforced[] = [
   ...rows(
     'VirtualService',
-    ['spec.http[].timeout', 'request timeouts'],
-    ['spec.http[].retries', 'retries'],
-    ['spec.http[].fault', 'faults'],
-    ['spec.http[].mirror', 'mirroring'],
-    ['spec.http[].mirrors', 'mirroring'],
-    ['spec.http[].corsPolicy', 'CORS'],
+    ['spec.http[].retries.retryRemoteLocalities', 'retries in other localities'],
     ['spec.http[].match[].statPrefix', 'per-route statistics'],
-    ['spec.tls', 'routing by SNI'],
-    ['spec.tcp[].match', 'conditions on TCP routes'],
   ),
   ...policies(
-    ['loadBalancer.simple=PASSTHROUGH', 'the PASSTHROUGH load balancer'],
-    ['loadBalancer.consistentHash', 'consistent hashing'],
-    ['loadBalancer.localityLbSetting', 'locality load balancing'],
     ['loadBalancer.zoneAwareLbSetting', 'zone-aware load balancing'],
-    ['loadBalancer.warmup', 'warm-up'],
-    ['loadBalancer.warmupDurationSecs', 'warm-up'],
-    ['connectionPool.tcp.maxConnections', 'connection limits'],
-    ['connectionPool.tcp.maxConnectionDuration', 'the duration limit of connections'],
-    ['connectionPool.tcp.tcpKeepalive', 'TCP keep-alive'],
-    ['connectionPool.tcp.idleTimeout', 'idle timeouts'],
-    ['connectionPool.http.http1MaxPendingRequests', 'the limit of pending requests'],
-    ['connectionPool.http.http2MaxRequests', 'the limit of active requests'],
-    ['connectionPool.http.maxRequestsPerConnection', 'the limit of requests per connection'],
-    ['connectionPool.http.maxRetries', 'the limit of retries'],
-    ['connectionPool.http.idleTimeout', 'idle timeouts'],
-    ['connectionPool.http.h2UpgradePolicy=UPGRADE', 'HTTP/2 towards the service'],
-    ['connectionPool.http.useClientProtocol', "use of the client's protocol"],
+    ['connectionPool.tcp.tcpKeepalive.probes', 'the number of keep-alive probes'],
+    ['connectionPool.tcp.tcpKeepalive.interval', 'the interval of keep-alive probes'],
+    ['connectionPool.http.h2UpgradePolicy=UPGRADE', NO_HTTP2],
+    ['connectionPool.http.useClientProtocol', "use of the client's protocol, which is always HTTP/1.1"],
     ['connectionPool.http.maxConcurrentStreams', 'the limit of HTTP/2 streams'],
     ['connectionPool.http.http2KeepAlive', 'HTTP/2 keep-alive'],
-    ['outlierDetection', 'outlier detection'],
-    ['tls.mode=SIMPLE', 'TLS origination'],
-    ['tls.mode=MUTUAL', 'TLS origination'],
+    ['outlierDetection.outlierDetectionHttpErrorCodes', 'the choice of status codes that count as errors'],
   ),
   ...rows(
     'DestinationRule',
-    ['spec.trafficPolicy.tunnel', 'tunnelling'],
-    ['spec.trafficPolicy.proxyProtocol', 'the PROXY protocol'],
-    ['spec.trafficPolicy.retryBudget', 'retry budgets'],
-    ['spec.subsets[].trafficPolicy.tunnel', 'tunnelling'],
-    ['spec.subsets[].trafficPolicy.proxyProtocol', 'the PROXY protocol'],
-    ['spec.subsets[].trafficPolicy.retryBudget', 'retry budgets'],
+    ['spec.trafficPolicy.tunnel', 'tunnelling (the TCP listeners of the host are refused)'],
+    ['spec.trafficPolicy.proxyProtocol', 'the PROXY protocol (the clusters of the host are refused)'],
+    ['spec.subsets[].trafficPolicy.tunnel', 'tunnelling (the TCP listeners of the host are refused)'],
+    ['spec.subsets[].trafficPolicy.proxyProtocol', 'the PROXY protocol (the clusters of the host are refused)'],
   ),
   ...rows(
     'ServiceEntry',
-    ['spec.resolution=DNS', 'resolution by DNS'],
-    ['spec.resolution=DNS_ROUND_ROBIN', 'resolution by DNS'],
     ['spec.resolution=DYNAMIC_DNS', 'resolution by DNS on demand'],
-    ['spec.subjectAltNames', 'the check of subject alternative names'],
+    ['spec.ports[].protocol=HTTP2', NO_HTTP2],
+    ['spec.ports[].protocol=GRPC', NO_HTTP2],
   ),
   ...rows(
     'Service',
+    [`spec.ports[].name${HTTP2}`, NO_HTTP2],
+    ['spec.ports[].appProtocol~^(?:kubernetes\\.io/h2c$|(?:http2|grpc|grpc-web)(?:-|$))', NO_HTTP2],
     ['spec.sessionAffinity=ClientIP', 'session affinity'],
-    ['spec.trafficDistribution', 'locality load balancing'],
-    ['spec.internalTrafficPolicy=Local', 'the preference for the own node'],
     ['spec.externalIPs', 'external addresses'],
   ),
   ...rows('Pod', [
@@ -91,33 +88,34 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     rows(kind, ['spec.template.spec.containers[].readinessProbe', 'readiness probes (every pod is ready)']),
   ),
   ...rows('Gateway', ['', 'gateways']),
-  ...rows('Sidecar', ['', 'Sidecar']),
+  ...rows(
+    'Sidecar',
+    ['spec.ingress[].captureMode=NONE', 'listeners without capture'],
+    ['spec.egress[].captureMode=NONE', 'listeners without capture'],
+  ),
   ...rows('WorkloadGroup', ['', 'automatic registration of workloads']),
-  ...rows('PeerAuthentication', ['', 'PeerAuthentication (mutual TLS stays PERMISSIVE)']),
   ...rows('RequestAuthentication', ['', 'JWT authentication']),
   ...rows('AuthorizationPolicy', ['', 'authorization (everything is allowed)']),
   ...rows('EnvoyFilter', ['', 'EnvoyFilter']),
-  ...rows('Telemetry', ['', 'Telemetry']),
+  ...rows('Telemetry', ['', "Telemetry, and with it Istio's own metrics and metadata exchange"]),
   ...rows('ProxyConfig', ['', 'ProxyConfig']),
   ...rows(
     'MeshConfig',
-    ['spec.accessLogEncoding=JSON', 'access logs in JSON'],
     ['spec.enableEnvoyAccessLogService', 'the access log service'],
-    ['spec.extensionProviders', 'extension providers'],
-    ['spec.defaultProviders', 'default providers'],
+    ...PROVIDERS.map((provider): [string, string] => [
+      `spec.extensionProviders[].${provider}`,
+      'extension providers other than access logs to files',
+    ]),
+    ['spec.defaultProviders.metrics', "Istio's own metrics"],
+    ['spec.defaultProviders.tracing', 'tracing'],
     ['spec.defaultConfig', 'settings of proxies'],
-    ['spec.localityLbSetting', 'locality load balancing'],
     ['spec.zoneAwareLbSetting', 'zone-aware load balancing'],
-    ['spec.defaultHttpRetryPolicy', 'retries'],
-    ['spec.defaultTrafficPolicy', 'connection limits and outlier detection'],
     ['spec.outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS', 'resolution by DNS on demand'],
-    ['spec.caCertificates', 'further roots of trust'],
     ['spec.ca', 'another certificate authority'],
     ['spec.serviceSettings', 'settings of services'],
-    ['spec.h2UpgradePolicy=UPGRADE', 'HTTP/2 towards services'],
-    ['spec.tcpKeepalive', 'TCP keep-alive'],
-    ['spec.meshMTLS', 'versions and ciphers of mutual TLS'],
-    ['spec.tlsDefaults', 'versions and ciphers of TLS'],
+    ['spec.h2UpgradePolicy=UPGRADE', NO_HTTP2],
+    ['spec.tcpKeepalive.probes', 'the number of keep-alive probes'],
+    ['spec.tcpKeepalive.interval', 'the interval of keep-alive probes'],
     ['spec.hboneIdleTimeout', 'HBONE'],
     ['spec.ingressClass', 'Ingress'],
     ['spec.ingressControllerMode', 'Ingress'],
@@ -129,7 +127,7 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     ['spec.enablePrometheusMerge', "merging of the application's metrics"],
     ['spec.verifyCertificateAtClient', 'the check of certificates at the client'],
     ['spec.discoverySelectors', 'selection of namespaces'],
-    ['spec.defaultInboundHttpRetryPolicy', 'retries'],
+    ['spec.defaultInboundHttpRetryPolicy', 'retries by the server side'],
     ['spec.serviceEntryVisibility', 'visibility of ServiceEntries'],
   ),
 ]
@@ -149,7 +147,7 @@ interface Row extends NotEnforced {
 const BY_KIND = new Map<string, Row[]>()
 for (const row of NOT_ENFORCED) {
   const [kind, path] = row.pattern.split(' ') as [string, string | undefined]
-  const steps = path?.match(/\[\]|\{\}|=.*$|[^.[\]{}=]+/g) ?? []
+  const steps = path?.match(/\[\]|\{\}|[=~].*$|[^.[\]{}=~]+/g) ?? []
   BY_KIND.set(kind, [...(BY_KIND.get(kind) ?? []), { ...row, steps }])
 }
 
@@ -159,7 +157,7 @@ export function notEnforced(object: ApiObject): NotEnforcedUse[] {
   for (const { pattern, words, steps } of BY_KIND.get(object.kind) ?? []) {
     const path = steps.length === 0 ? ['kind'] : firstUse(object, steps, 0, [])
     if (!path) continue
-    const field = steps.length === 0 ? '' : ` (${pattern.slice(pattern.indexOf(' ') + 1).replace(/=.*/, '')})`
+    const field = steps.length === 0 ? '' : ` (${pattern.slice(pattern.indexOf(' ') + 1).replace(/[=~].*/, '')})`
     uses.push({ pattern, path, message: `not enforced yet: ${words}${field}` })
   }
   return uses
@@ -170,6 +168,8 @@ function firstUse(value: unknown, steps: readonly string[], i: number, path: Pat
   const step = steps[i]
   if (step === undefined) return path
   if (step.startsWith('=')) return value === step.slice(1) ? path : undefined
+  if (step.startsWith('~'))
+    return typeof value === 'string' && new RegExp(step.slice(1), 'i').test(value) ? path : undefined
   if (typeof value !== 'object' || value === null) return undefined
   if (step === '[]' || step === '{}') {
     for (const [key, item] of Object.entries(value)) {

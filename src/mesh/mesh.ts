@@ -34,6 +34,12 @@ const REFUSING_PORT = 1
 /** How long a change may take to reach the sidecars before what it replaces is stopped all the same, ms. */
 const SYNC_TIMEOUT_MS = 5000
 
+/**
+ * Filters that pilot puts into every sidecar for telemetry, as istiod does: that they do nothing yet stands in the table
+ * of what is not enforced, and is no news to the author of any file.
+ */
+const IN_EVERY_SIDECAR = /^not enforced yet: .*istio\.(?:metadata_exchange|stats)$/
+
 /** How to run a mesh. */
 export interface MeshOptions {
   /** Files, folders and `-` (standard input). */
@@ -290,7 +296,7 @@ export class Mesh {
 
   /** Many sidecars have the same to say: the first one speaks for all. */
   #warned(workload: Workload, line: string): void {
-    if (this.#warnings.has(line)) return
+    if (this.#warnings.has(line) || IN_EVERY_SIDECAR.test(line)) return
     this.#warnings.add(line)
     this.#event({ type: 'workload', workload: workload.name, message: line })
   }
