@@ -18,6 +18,9 @@ export interface BookEntry {
   readonly inbound: ReadonlyMap<number, SocketAddress>
 }
 
+/** Where pods, services and ServiceEntries get their addresses when they state none (registry/addresses.ts). */
+const CLUSTER_NETWORKS = ['10.244.', '10.96.', '240.240.']
+
 /** The endpoints of a service address, as kube-proxy would spread connections over them. */
 export type ServiceEndpoints = (ip: string, port: number) => readonly Address[]
 
@@ -92,6 +95,8 @@ export class MeshAddresses {
       const picked = endpoints[Math.floor(this.#random() * endpoints.length)]!
       if (picked.ip !== to.ip) return this.#dial(self, picked, bind)
     }
+    // An address of the cluster's own networks that nobody has leads nowhere, least of all out of this machine.
+    if (CLUSTER_NETWORKS.some((prefix) => to.ip.startsWith(prefix))) return { ...this.#refusing, localAddress }
     return { host: to.ip, port: to.port, localAddress: undefined }
   }
 

@@ -1,7 +1,6 @@
 import { type CaptureEntry, CaptureTable } from '../proxy/listener/capture.ts'
 import { type Address, formatAddress } from '../proxy/listener/connection.ts'
 import { ProxyServer } from '../proxy/server.ts'
-import type { StreamInfo } from '../proxy/stream-info.ts'
 import type { Workload } from '../registry/model.ts'
 import type { Runtime } from '../runtime.ts'
 import type { AdsTransport } from '../xds/stream.ts'
@@ -11,6 +10,7 @@ import { type Apps, startApps } from './apps/start-apps.ts'
 import type { WorkloadView } from './control/api.ts'
 import { type InstanceLogs, instanceLogs } from './instance-logs.ts'
 import type { LoopbackBlock } from './loopback-block.ts'
+import type { StreamObserver } from './observed.ts'
 import { HTTP_PROXY_PORT, type MeshIdentity, sidecarBootstrap } from './sidecar-bootstrap.ts'
 
 /** Ports of a sidecar itself (DESIGN: ports); never an app's, and never given to a capture socket. */
@@ -32,7 +32,7 @@ export interface InstanceHost {
   readonly logDir: string | undefined
   /** A line that a sidecar wrote to its standard streams; only without `logDir`. */
   onLog(workload: Workload, line: string): void
-  readonly onStreamComplete: (info: StreamInfo) => void
+  readonly observer: StreamObserver
   /** Where a program of the workload connects to reach a name. */
   reach(workload: Workload): Reach
   onProblem(workload: Workload, message: string): void
@@ -112,7 +112,7 @@ export class Instance {
       capture: (destination) => this.outbound(destination),
       book: this.#host.addresses.viewOf(workload.ip),
       logs: this.#logs,
-      onStreamComplete: this.#host.onStreamComplete,
+      onStreamComplete: this.#host.observer.watch(workload.ip),
       drainTime: DRAIN_DURATION_MS,
       warn: (line) => this.#host.onWarning(workload, line),
     })

@@ -154,7 +154,7 @@ export class Mesh {
       identity: { domain: this.#domain, clusterId: pilotEnv(env).clusterId, meshId: config.trustDomain },
       ads: memoryTransport(this.#plane.ads),
       logDir: this.#options.logDir,
-      onStreamComplete: this.#observer.onStreamComplete,
+      observer: this.#observer,
       reach: (workload) => (host, port) => this.#reach(workload, host, port),
       onProblem: (workload, message) => this.#event({ type: 'workload', workload: workload.name, message }),
       onWarning: (workload, line) => this.#warned(workload, line),
@@ -256,9 +256,13 @@ export class Mesh {
       route: async (from, host, port) => {
         const workload = find(from)
         const to = await this.#reach(workload, host, port)
-        return { to, localAddress: this.#block.ownAddresses ? this.#instances.of(workload).address : undefined }
+        return {
+          podIp: workload.ip,
+          to,
+          localAddress: this.#block.ownAddresses ? this.#instances.of(workload).address : undefined,
+        }
       },
-      want: (id) => this.#observer.want(id),
+      want: (podIp, id) => this.#observer.want(podIp, id),
       take: (id) => this.#observer.take(id),
       instanceAt: (hostPort) => {
         const workload = this.registry.workloadByIp(hostPort.slice(0, hostPort.lastIndexOf(':')))

@@ -1,3 +1,4 @@
+import type { ListenerContext } from '../proxy/context.ts'
 import { headerName } from '../proxy/http/headers.ts'
 import { formatAddress } from '../proxy/listener/connection.ts'
 import type { StreamInfo } from '../proxy/stream-info.ts'
@@ -19,28 +20,36 @@ const REQUEST_ID = headerName('x-request-id')
  * fetched. Requests of others cost one look at an empty map.
  */
 export class StreamObserver {
-  readonly #wanted = new Map<string, Observed | undefined>()
+  readonly #wanted = new Map<string, { readonly podIp: string; seen: Observed | undefined }>()
 
-  /** For `ProxyContext.onStreamComplete` of client sidecars. */
-  readonly onStreamComplete = (info: StreamInfo): void => {
-    if (this.#wanted.size === 0) return
+  /** For `ProxyContext.onStreamComplete` of the sidecar of that pod. */
+  watch(podIp: string): (info: StreamInfo, listener: ListenerContext) => void {
+    return (info, listener) => {
+      // Apps pass request ids on, so other sidecars, and this one's inbound side, see the same.
+      if (this.#wanted.size > 0 && listener.direction === 'outbound') this.#note(podIp, info)
+    }
+  }
+
+  #note(podIp: string, info: StreamInfo): void {
     const id = info.request?.get(REQUEST_ID)
-    if (id === undefined || !this.#wanted.has(id)) return
-    this.#wanted.set(id, {
+    const wanted = id === undefined ? undefined : this.#wanted.get(id)
+    if (wanted?.podIp !== podIp || wanted.seen) return
+    wanted.seen = {
       host: info.upstreamHost ? formatAddress(info.upstreamHost.address) : undefined,
       cluster: info.clusterName,
       route: info.routeName,
       flags: info.flags.join(',') || '-',
       details: info.responseCodeDetails,
-    })
+    }
   }
 
-  want(requestId: string): void {
-    this.#wanted.set(requestId, undefined)
+  /** From now on the sidecar of that pod is watched for the request. */
+  want(podIp: string, requestId: string): void {
+    this.#wanted.set(requestId, { podIp, seen: undefined })
   }
 
   take(requestId: string): Observed | undefined {
-    const seen = this.#wanted.get(requestId)
+    const seen = this.#wanted.get(requestId)?.seen
     this.#wanted.delete(requestId)
     return seen
   }

@@ -9,11 +9,19 @@ import { send } from './send.ts'
 const MAX_COUNT = 100_000
 const MAX_CONCURRENCY = 256
 
+/** The way of a call: the caller's pod, where its program connects, and from which address. */
+export interface CallRoute {
+  readonly podIp: string
+  readonly to: SocketAddress
+  readonly localAddress: string | undefined
+}
+
 /** What sending needs of the mesh. */
 export interface Caller {
   /** Where a program of the calling workload connects for that URL, and from where. Rejects when there is no such name. */
-  route(from: string, host: string, port: number): Promise<{ to: SocketAddress; localAddress: string | undefined }>
-  want(requestId: string): void
+  route(from: string, host: string, port: number): Promise<CallRoute>
+  /** Watch what the pod's sidecar decides for the request. */
+  want(podIp: string, requestId: string): void
   take(requestId: string): Observed | undefined
   /** The pod, and its owner, behind an `ip:port`. */
   instanceAt(hostPort: string): { name: string; workload: string } | undefined
@@ -31,7 +39,7 @@ export async function call(request: CallRequest, caller: Caller): Promise<CallAn
     throw new BadCallError(`the number of requests must be 1 to ${MAX_COUNT}`)
   if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > MAX_CONCURRENCY)
     throw new BadCallError(`the number of requests at the same time must be 1 to ${MAX_CONCURRENCY}`)
-  const { to, localAddress } = await caller.route(
+  const { podIp, to, localAddress } = await caller.route(
     request.from,
     url.hostname.replace(/^\[|\]$/g, ''),
     Number(url.port || 80),
@@ -43,7 +51,7 @@ export async function call(request: CallRequest, caller: Caller): Promise<CallAn
     while (next < count) {
       const i = next++
       const requestId = givenRequestId(request) ?? caller.runtime.uuid()
-      caller.want(requestId)
+      caller.want(podIp, requestId)
       const answer = await send(to, localAddress, request, url, requestId, agent)
       answers[i] = { ...answer, ...facts(await settled(caller, requestId, answer), caller) }
     }
