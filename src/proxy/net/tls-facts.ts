@@ -52,8 +52,18 @@ export class TlsFacts implements TlsInfo {
   }
 }
 
-/** The id within a serialised SSL_SESSION: SEQUENCE { version, protocol, cipher, id, … }, in hex. */
-function sessionId(der: Buffer | undefined): string {
+/** The serialised SSL_SESSION: SEQUENCE { version, protocol, cipher, id, … }. Node 24 puts a header of its own before it. */
+function sessionDer(session: Buffer | undefined): Buffer | undefined {
+  if (session === undefined) return undefined
+  for (let at = 0; at < session.length; at++) {
+    if (session[at] === 0x30 && skipHeader(session, at).end === session.length) return session.subarray(at)
+  }
+  return undefined
+}
+
+/** The id within it, in hex. */
+function sessionId(session: Buffer | undefined): string {
+  const der = sessionDer(session)
   if (der === undefined) return ''
   let at = skipHeader(der, 0).start
   for (let field = 0; field < 3; field++) at = skipHeader(der, at).end
@@ -62,7 +72,8 @@ function sessionId(der: Buffer | undefined): string {
 }
 
 /** The peer's certificate within one: field [3]. A resumed handshake shows none itself. */
-function sessionPeer(der: Buffer | undefined): X509Certificate | undefined {
+function sessionPeer(session: Buffer | undefined): X509Certificate | undefined {
+  const der = sessionDer(session)
   if (der === undefined) return undefined
   const whole = skipHeader(der, 0)
   for (let at = whole.start; at < whole.end; at = skipHeader(der, at).end) {
