@@ -41,9 +41,16 @@ describe('which VirtualService counts', () => {
   afterAll(() => mesh?.stop())
   const version = async (from: string) => (await mesh.get(from, 'http://reviews.default:9080/')).echo?.version
 
-  it('the oldest of several for one host, for sidecars', async () => {
-    await mesh.write('routes.yaml', virtualService('b-first', 'v2') + virtualService('a-second', 'v3'))
+  it('the oldest of several for one host, for sidecars; of equally old ones the first by name', async () => {
+    const aged = (yaml: string, time: string) =>
+      yaml.replace('namespace: default}', `namespace: default, creationTimestamp: ${time}}`)
+    await mesh.write(
+      'routes.yaml',
+      aged(virtualService('b', 'v2'), '2026-01-01T00:00:00Z') + aged(virtualService('a', 'v3'), '2026-01-02T00:00:00Z'),
+    )
     expect(await version('client')).toBe('v2')
+    await mesh.write('routes.yaml', virtualService('d', 'v2') + virtualService('c', 'v3'))
+    expect(await version('client')).toBe('v3')
   })
 
   it("one that is private to the client's namespace before one that is public", async () => {

@@ -298,3 +298,11 @@ describe('outlier detection by status codes', () => {
     expect(codes('[429, 503]')).toEqual({ or_match: { rules: [status('429'), status('503')] } })
   })
 })
+
+describe('the PROXY protocol', () => {
+  it('goes around plain text where there is no TLS', () => {
+    const { transport_socket: socket } = clusterOf('tls: {mode: DISABLE}, proxyProtocol: {version: V2}')
+    expect(socket.name).toBe('envoy.transport_sockets.upstream_proxy_protocol')
+    expect(socket.typed_config).toMatchObject({ config: { version: 'V2' }, transport_socket: { name: 'raw_buffer' } })
+  })
+})

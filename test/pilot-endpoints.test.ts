@@ -44,6 +44,16 @@ describe('endpoints', () => {
     expect(second.metadata.filter_metadata).not.toHaveProperty('envoy.transport_socket_match')
   })
 
+  it('without a sidecar do not take mutual TLS, even where a DestinationRule says it', () => {
+    const made = pilotOf(
+      serviceYaml('a', 'http:80') +
+        podYaml('client', 'app: client') +
+        podYaml('a1', 'app: a, sidecar.istio.io/inject: "false"') +
+        rule('tls: {mode: ISTIO_MUTUAL}'),
+    ).proxy('client')
+    expect(JSON.stringify(made.endpoints(NAME))).not.toContain('tlsMode')
+  })
+
   it('that are not ready are sent as unhealthy', () => {
     const unready = `${podYaml('a1', 'app: a')}status: {conditions: [{type: Ready, status: "False"}]}\n`
     const yaml = serviceYaml('a', 'http:80') + podYaml('client', 'app: client') + unready

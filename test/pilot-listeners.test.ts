@@ -297,3 +297,35 @@ extensionProviders:
     })
   })
 })
+
+describe('a ServiceEntry with a wildcard host that is resolved by name', () => {
+  const made = () =>
+    pilotOf(`${pods}---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: e}
+spec:
+  hosts: ["*.e.com"]
+  location: MESH_INTERNAL
+  resolution: DYNAMIC_DNS
+  subjectAltNames: [spiffe://x/y]
+  ports: [{number: 8080, name: http, protocol: HTTP}, {number: 8443, name: tls, protocol: TLS}]
+`).proxy('client')
+
+  it('has one DNS cache for its clusters and filters', () => {
+    const cache = { name: '*.e.com_dfp_dns_cache', dns_lookup_family: 'V4_ONLY' }
+    const { cluster, listener } = made()
+    expect(cluster('outbound|8080||*.e.com').cluster_type.typed_config.dns_cache_config).toEqual(cache)
+    const filters = managerOf(listener('0.0.0.0_8080').filter_chains[0]).http_filters
+    expect(filters.at(-2).typed_config.dns_cache_config).toEqual(cache)
+    const [sni] = listener('0.0.0.0_8443').filter_chains[0].filters.slice(-2)
+    expect(sni.name).toBe('envoy.extensions.filters.network.sni_dynamic_forward_proxy')
+    expect(sni.typed_config.dns_cache_config).toEqual(cache)
+  })
+
+  it('has clusters that name neither the service nor its accounts', () => {
+    const cluster = JSON.stringify(made().cluster('outbound|8080||*.e.com'))
+    expect(cluster).not.toContain('services')
+    expect(cluster).not.toContain('spiffe://x/y')
+  })
+})

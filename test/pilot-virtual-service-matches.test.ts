@@ -109,7 +109,7 @@ describe('routes of a VirtualService', () => {
   it('say where they were written', () => {
     const made = routes(`- match: [{uri: {exact: /a}}]\n  ${to}\n- ${to}`)
     expect(made.map((route: Json) => route.metadata.filter_metadata.istio.config)).toEqual(
-      made.map(() => '/apis/networking.istio.io/v1alpha3/namespaces/default/virtual-service/reviews'),
+      made.map(() => '/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews'),
     )
     const lines = made.map((route: Json) => route.metadata.filter_metadata.dinghy)
     expect(lines[0]).toMatchObject({ kind: 'VirtualService', namespace: 'default', name: 'reviews', file: 'test.yaml' })

@@ -85,7 +85,7 @@ describe('at the start', () => {
       join(folder, 'dir/z.yml'),
       'stdin',
     ])
-    expect(values()).toEqual(['a=1', 'b=1', 'd=1', 'c=1', 'e=1'])
+    expect(values()).toEqual(['a=1', 'b=1', 'c=1', 'd=1', 'e=1'])
     expect(changes).toHaveLength(1)
   })
 

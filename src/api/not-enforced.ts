@@ -4,7 +4,8 @@ import type { ApiObject, Kind, Path } from './objects.ts'
 export interface NotEnforced {
   /**
    * The kind, then the path of the field: `[]` is any entry of a list, `{}` any entry of a map, `=X` asks for that
-   * value, `~X` for one that the regular expression finds. Without a path, the whole kind.
+   * value, `~X` for one that the regular expression finds, `"a.b/c"` is a key that holds dots. Without a path, the
+   * whole kind.
    */
   pattern: string
   /** What does not happen. */
@@ -40,8 +41,85 @@ const policies = (...fields: [path: string, words: string][]): NotEnforced[] =>
   )
 
 /** The HTTP/2 family of port names and protocols (pkg/config/protocol). */
-const HTTP2 = '~^(?:http2|grpc|grpc-web)(?:-|$)'
+const HTTP2 = '(?:http2|grpc(?!-web(?:-|$)))(?:-|$)'
+const ZONES = 'zone-aware routing within a region (the order of regions holds)'
 const NO_HTTP2 = 'HTTP/2 and gRPC through a sidecar'
+const NO_GRPC_WEB = 'gRPC-Web (the listeners of the port are refused)'
+const NO_MONGO = 'statistics of MongoDB traffic'
+const NO_DYNAMIC_DNS = 'resolution by DNS on demand (the HTTP listeners of the port are refused)'
+
+/** A command of format strings that nothing here can compute: where it stands, the whole resource is refused. */
+const CEL = '~%CEL\\('
+const NO_CEL = 'CEL expressions in formats'
+
+/** Annotations of pods that nothing here reads. */
+const ANNOTATIONS: readonly [name: string, words: string][] = [
+  ['proxy.istio.io/config', 'settings of one proxy'],
+  ['sidecar.istio.io/interceptionMode', 'interception other than REDIRECT'],
+  ['sidecar.istio.io/extraStatTags', 'the choice of statistics'],
+  ['sidecar.istio.io/statsInclusionPrefixes', 'the choice of statistics'],
+  ['sidecar.istio.io/statsInclusionSuffixes', 'the choice of statistics'],
+  ['sidecar.istio.io/statsInclusionRegexps', 'the choice of statistics'],
+  ['traffic.sidecar.istio.io/includeInboundPorts', 'exceptions from capture'],
+  ['traffic.sidecar.istio.io/excludeInboundPorts', 'exceptions from capture'],
+  ['traffic.sidecar.istio.io/includeOutboundPorts', 'exceptions from capture'],
+  ['traffic.sidecar.istio.io/excludeOutboundPorts', 'exceptions from capture'],
+  ['traffic.sidecar.istio.io/includeOutboundIPRanges', 'exceptions from capture'],
+  ['traffic.sidecar.istio.io/excludeOutboundIPRanges', 'exceptions from capture'],
+]
+
+const annotations = (at: string): [path: string, words: string][] =>
+  ANNOTATIONS.map(([name, words]) => [`${at}.annotations."${name}"`, words])
+
+/** Settings of proxies (MeshConfig's defaultConfig); what is not here holds, or has no effect by its nature. */
+const PROXY_SETTINGS: readonly [path: string, words: string][] = [
+  ['tracing', 'tracing'],
+  ['zipkinAddress', 'tracing'],
+  ['serviceCluster', 'names of services in traces'],
+  ['tracingServiceName', 'names of services in traces'],
+  ['concurrency', 'threads of a sidecar'],
+  ['interceptionMode=NONE', 'interception other than REDIRECT'],
+  ['interceptionMode=TPROXY', 'interception other than REDIRECT'],
+  ['drainDuration', 'the time that draining takes'],
+  ['terminationDrainDuration', 'the time that draining takes'],
+  ['statsdUdpAddress', 'the sending of metrics'],
+  ['envoyMetricsService', 'the sending of metrics'],
+  ['envoyMetricsServiceAddress', 'the sending of metrics'],
+  ['envoyAccessLogService', 'the access log service'],
+  ['proxyAdminPort', 'other ports of sidecars'],
+  ['statusPort', 'other ports of sidecars'],
+  ['customConfigFile', 'another bootstrap'],
+  ['proxyBootstrapTemplatePath', 'another bootstrap'],
+  ['proxyMetadata', 'metadata of proxies'],
+  ['runtimeValues', 'runtime settings of proxies'],
+  ['extraStatTags', 'the choice of statistics'],
+  ['proxyStatsMatcher', 'the choice of statistics'],
+  ['statNameLength', 'the choice of statistics'],
+  ['gatewayTopology', 'gateways'],
+  ['readinessProbe', 'readiness probes'],
+  ['caCertificatesPem', 'further roots of trust'],
+  ['privateKeyProvider', 'providers of private keys'],
+  ['fileFlushInterval', 'how often logs are flushed'],
+  ['fileFlushMinSizeKb', 'how often logs are flushed'],
+  ['proxyHeaders.preserveHttp1HeaderCase', 'the case of header names (HTTP listeners and clusters are refused)'],
+  ['connectionSettings.profile=EDGE', 'profiles of connection settings'],
+  ['connectionSettings.listenerPerConnectionBufferLimitBytes', 'limits of buffers'],
+  ['connectionSettings.clusterPerConnectionBufferLimitBytes', 'limits of buffers'],
+  ['connectionSettings.httpMaxConcurrentStreams', NO_HTTP2],
+  ['connectionSettings.http2InitialStreamWindowSize', NO_HTTP2],
+  ['connectionSettings.http2InitialConnectionWindowSize', NO_HTTP2],
+  ['connectionSettings.listenerConnectionLimit', 'limits of connections that are accepted'],
+  ['connectionSettings.globalDownstreamConnectionLimit', 'limits of connections that are accepted'],
+]
+
+const HEADER_VALUES = ['headers', 'route[].headers'].flatMap((headers) =>
+  ['request', 'response'].flatMap((side) =>
+    ['set', 'add'].map((operation): [string, string] => [
+      `spec.http[].${headers}.${side}.${operation}{}${CEL}`,
+      `${NO_CEL} (the routes of the port are refused)`,
+    ]),
+  ),
+)
 
 /** Everything that is understood but not enforced yet. Strike out a line when the data path gets it. */
 export const NOT_ENFORCED: readonly NotEnforced[] = [
@@ -49,9 +127,10 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     'VirtualService',
     ['spec.http[].retries.retryRemoteLocalities', 'retries in other localities'],
     ['spec.http[].match[].statPrefix', 'per-route statistics'],
+    ...HEADER_VALUES,
   ),
   ...policies(
-    ['loadBalancer.zoneAwareLbSetting', 'zone-aware load balancing'],
+    ['loadBalancer.zoneAwareLbSetting', ZONES],
     ['connectionPool.tcp.tcpKeepalive.probes', 'the number of keep-alive probes'],
     ['connectionPool.tcp.tcpKeepalive.interval', 'the interval of keep-alive probes'],
     ['connectionPool.http.h2UpgradePolicy=UPGRADE', NO_HTTP2],
@@ -69,29 +148,45 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
   ),
   ...rows(
     'ServiceEntry',
-    ['spec.resolution=DYNAMIC_DNS', 'resolution by DNS on demand'],
+    ['spec.resolution=DYNAMIC_DNS', NO_DYNAMIC_DNS],
     ['spec.ports[].protocol=HTTP2', NO_HTTP2],
     ['spec.ports[].protocol=GRPC', NO_HTTP2],
+    ['spec.ports[].protocol=GRPC-WEB', NO_GRPC_WEB],
+    ['spec.ports[].protocol=MONGO', NO_MONGO],
   ),
   ...rows(
     'Service',
-    [`spec.ports[].name${HTTP2}`, NO_HTTP2],
-    ['spec.ports[].appProtocol~^(?:kubernetes\\.io/h2c$|(?:http2|grpc|grpc-web)(?:-|$))', NO_HTTP2],
+    [`spec.ports[].name~^${HTTP2}`, NO_HTTP2],
+    [`spec.ports[].appProtocol~^(?:kubernetes\\.io/h2c$|${HTTP2})`, NO_HTTP2],
+    ['spec.ports[].name~^grpc-web(?:-|$)', NO_GRPC_WEB],
+    ['spec.ports[].appProtocol~^grpc-web(?:-|$)', NO_GRPC_WEB],
+    ['spec.ports[].name~^mongo(?:-|$)', NO_MONGO],
+    ['spec.ports[].appProtocol~^mongo(?:-|$)', NO_MONGO],
+    ['spec.ports[].protocol=UDP', 'UDP'],
+    ['spec.ports[].protocol=SCTP', 'SCTP'],
+    ['spec.ports[].nodePort', 'ports of nodes'],
     ['spec.sessionAffinity=ClientIP', 'session affinity'],
     ['spec.externalIPs', 'external addresses'],
   ),
-  ...rows('Pod', [
-    'spec.containers[].readinessProbe',
-    'readiness probes (a pod is ready unless its status says otherwise)',
-  ]),
+  ...rows(
+    'Pod',
+    ['spec.containers[].readinessProbe', 'readiness probes (a pod is ready unless its status says otherwise)'],
+    ...annotations('metadata'),
+  ),
   ...(['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet'] as const).flatMap((kind) =>
-    rows(kind, ['spec.template.spec.containers[].readinessProbe', 'readiness probes (every pod is ready)']),
+    rows(
+      kind,
+      ['spec.template.spec.containers[].readinessProbe', 'readiness probes (every pod is ready)'],
+      ...annotations('spec.template.metadata'),
+    ),
   ),
   ...rows('Gateway', ['', 'gateways']),
   ...rows(
     'Sidecar',
     ['spec.ingress[].captureMode=NONE', 'listeners without capture'],
+    ['spec.ingress[].tls', 'TLS that a sidecar ends'],
     ['spec.egress[].captureMode=NONE', 'listeners without capture'],
+    ['spec.egress[].bind~^unix:', 'listeners on unix sockets (they are refused)'],
   ),
   ...rows('WorkloadGroup', ['', 'automatic registration of workloads']),
   ...rows('RequestAuthentication', ['', 'JWT authentication']),
@@ -101,16 +196,24 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
   ...rows('ProxyConfig', ['', 'ProxyConfig']),
   ...rows(
     'MeshConfig',
+    [`spec.accessLogFormat${CEL}`, `${NO_CEL} (every listener is refused)`],
+    [`spec.extensionProviders[].envoyFileAccessLog.logFormat.text${CEL}`, `${NO_CEL} (every listener is refused)`],
     ['spec.enableEnvoyAccessLogService', 'the access log service'],
+    ['spec.proxyHttpPort', 'the port of the HTTP proxy, which is 15002'],
+    ['spec.outboundTrafficPolicy.tls', 'TLS towards unknown destinations'],
+    ['spec.caCertificates[].spiffeBundleUrl', 'roots of trust that are fetched'],
     ...PROVIDERS.map((provider): [string, string] => [
       `spec.extensionProviders[].${provider}`,
       'extension providers other than access logs to files',
     ]),
     ['spec.defaultProviders.metrics', "Istio's own metrics"],
     ['spec.defaultProviders.tracing', 'tracing'],
-    ['spec.defaultConfig', 'settings of proxies'],
-    ['spec.zoneAwareLbSetting', 'zone-aware load balancing'],
-    ['spec.outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS', 'resolution by DNS on demand'],
+    ...PROXY_SETTINGS.map(([path, words]): [string, string] => [`spec.defaultConfig.${path}`, words]),
+    ['spec.zoneAwareLbSetting', ZONES],
+    [
+      'spec.outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS',
+      'resolution by DNS on demand (every outbound HTTP listener is refused)',
+    ],
     ['spec.ca', 'another certificate authority'],
     ['spec.serviceSettings', 'settings of services'],
     ['spec.h2UpgradePolicy=UPGRADE', NO_HTTP2],
@@ -147,8 +250,14 @@ interface Row extends NotEnforced {
 const BY_KIND = new Map<string, Row[]>()
 for (const row of NOT_ENFORCED) {
   const [kind, path] = row.pattern.split(' ') as [string, string | undefined]
-  const steps = path?.match(/\[\]|\{\}|[=~].*$|[^.[\]{}=~]+/g) ?? []
+  const steps = path ? stepsOf(path) : []
   BY_KIND.set(kind, [...(BY_KIND.get(kind) ?? []), { ...row, steps }])
+}
+
+/** The steps of a path: field names, `[]`, `{}`, and what is asked of a value (`=X`, `~X`). */
+export function stepsOf(path: string): string[] {
+  const steps = path.match(/\[\]|\{\}|[=~].*$|"[^"]*"|[^.[\]{}=~"]+/g) ?? []
+  return steps.map((step) => step.replace(/^"(.*)"$/, '$1'))
 }
 
 /** What an object uses of the table: the first place for each pattern. */

@@ -31,10 +31,10 @@ const API: Partial<Record<Kind, string>> = {
   Sidecar: 'sidecar',
 }
 
-/** istiod's path of a configuration object, with v1alpha3 as istiod has it (networking/util AddConfigInfoMetadata). */
+/** istiod's path of a configuration object: of version v1, however it was written (networking/util AddConfigInfoMetadata). */
 export function configPath(object: ObjectBase<Kind>): string {
   const { namespace, name } = object.metadata
-  return `/apis/networking.istio.io/v1alpha3/namespaces/${namespace}/${API[object.kind] ?? ''}/${name}`
+  return `/apis/networking.istio.io/v1/namespaces/${namespace}/${API[object.kind] ?? ''}/${name}`
 }
 
 /** Metadata of what a configuration object made: istiod's `config` beside our own. */

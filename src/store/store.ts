@@ -58,7 +58,6 @@ class MemoryStore implements Store {
   readonly #listeners = new Set<(change: Change) => void>()
   #entries: ReadonlyMap<string, Entry> = new Map()
   #snapshot = new TableSnapshot(0, new Map())
-  #lastCreation = 0
 
   constructor(runtime: Pick<Runtime, 'wallNow' | 'uuid'>) {
     this.#runtime = runtime
@@ -168,10 +167,10 @@ class MemoryStore implements Store {
     return { ...written, metadata: meta }
   }
 
-  /** Later than any one given before, so that objects without a time of their own keep their order of appearance. */
+  /** In whole seconds, as the API server has them: objects that are applied together are equally old, and names decide. */
   #now(): string {
-    this.#lastCreation = Math.max(Math.floor(this.#runtime.wallNow()), this.#lastCreation + 1)
-    return new Date(this.#lastCreation).toISOString()
+    const seconds = Math.floor(this.#runtime.wallNow() / 1000)
+    return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')
   }
 
   #nextSnapshot(version: number, touched: readonly ApiObject[]): TableSnapshot {

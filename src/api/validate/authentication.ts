@@ -56,7 +56,7 @@ function checkJwks(scope: Scope, text: string): void {
   try {
     parsed = JSON.parse(text)
   } catch (error) {
-    scope.error(`no JSON: ${(error as Error).message}`)
+    scope.error(`no JSON: ${(error as Error).message.replace(/ \(line.*\)$/, '')}`)
     return
   }
   const holder = parsed as { keys?: unknown; kty?: unknown } | null

@@ -24,6 +24,9 @@ export const dnsCache = (
   maxHosts,
 })
 
+/** Name of the cache of a service with a wildcard host (pilot/pkg/model/service.go BuildDNSCacheName). */
+export const dnsCacheName = (hostname: string): string => `${hostname}_dfp_dns_cache`
+
 /** The cache of ALLOW_ANY_DYNAMIC_DNS. */
 export const ALLOW_ANY_CACHE = 'allow_any_dfp_dns_cache'
 /** PILOT_ALLOW_ANY_DYNAMIC_DNS_MAX_HOSTS. */

@@ -24,7 +24,7 @@ import {
   serviceMetadata,
   setUpstreamProtocol,
 } from './draft.ts'
-import { dynamicDnsType } from './dynamic-dns.ts'
+import { dnsCacheName, dynamicDnsType } from './dynamic-dns.ts'
 import { applyTrafficPolicy } from './traffic-policy.ts'
 
 const TYPES: Record<Exclude<Resolution, 'ALIAS' | 'DYNAMIC_DNS'>, 2 | 1 | 3 | 4> = {
@@ -87,7 +87,7 @@ function build(
     target.isDynamic = true
     target.cluster.clusterDiscoveryType = {
       case: 'clusterType',
-      value: dynamicDnsType(`${service.hostname}-dfp-dns-cache`),
+      value: dynamicDnsType(dnsCacheName(service.hostname)),
     }
     target.cluster.lbPolicy = CLUSTER_PROVIDED
   } else {
@@ -96,13 +96,14 @@ function build(
     if (!addEndpoints(push, proxy, service, port, rule, subsetName, target)) return undefined
   }
   setUpstreamProtocol(target, port.protocol, { preserveCase, sidecar: proxy.type === 'sidecar' })
-  target.istio.services = [serviceMetadata(service)]
+  // Clusters of wildcard hosts know neither their service nor its accounts (cluster_builder.go buildDFPCluster).
+  if (!target.isDynamic) target.istio.services = [serviceMetadata(service)]
   applyStatName(push, service, port, subsetName, target)
   applyTrafficPolicy(target, clusterPolicy(rule, port.port, subsetName), {
     push,
     service,
     port,
-    serviceAccounts: push.serviceAccounts(service),
+    serviceAccounts: target.isDynamic ? [] : push.serviceAccounts(service),
     sni: target.isDynamic ? '' : sniOf(service.hostname, port.port, subsetName),
     inferPolicy: subset ? subset.trafficPolicy : rule?.trafficPolicy,
     selectsWorkloads: rule?.selector !== undefined,

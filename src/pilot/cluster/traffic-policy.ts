@@ -82,8 +82,9 @@ function wrapInProxyProtocol(target: ClusterDraft, version: 0 | 1): void {
     },
   })
   const { cluster } = target
+  // By this name alone (networking/util RawBufferTransport).
   const raw = {
-    name: 'envoy.transport_sockets.raw_buffer',
+    name: 'raw_buffer',
     configType: {
       case: 'typedConfig' as const,
       value: packed('envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'),

@@ -101,7 +101,8 @@ function localityGroup(
   return {
     locality: { region, zone, subZone },
     lbEndpoints: group.endpoints.map((endpoint) => {
-      const mtls = usesMtls(endpoint, rule, key.subset, key.port, push.peerAuthentications)
+      const mtls =
+        endpoint.tlsMode === 'istio' && usesMtls(endpoint, rule, key.subset, key.port, push.peerAuthentications)
       return lbEndpoint(endpoint, service, mtls, push.env.clusterId)
     }),
     loadBalancingWeight: group.weight,

@@ -2,7 +2,7 @@ import type { RouteDestination } from '../../api/kinds/virtual-service.ts'
 import type { Port, Service } from '../../registry/model.ts'
 import type { Protocol } from '../../registry/protocol.ts'
 import { type Init, packed } from '../../xds/messages.ts'
-import { dnsCache } from '../cluster/dynamic-dns.ts'
+import { dnsCache, dnsCacheName } from '../cluster/dynamic-dns.ts'
 import { statName } from '../cluster/outbound.ts'
 import { tcpListenerExchange } from '../metadata-exchange.ts'
 import { BLACK_HOLE_CLUSTER, hostPort, PASSTHROUGH_CLUSTER } from '../names.ts'
@@ -167,13 +167,16 @@ function ruleSettings(proxy: ProxyNode, rule: MergedRule | undefined, subset: st
   }
 }
 
+/** istiod's name of the filter, which is not Envoy's own (pkg/wellknown). */
+export const SNI_DYNAMIC_FORWARD_PROXY = 'envoy.extensions.filters.network.sni_dynamic_forward_proxy'
+
 function sniDynamicForwardProxy(service: Service, port: number): NetworkFilter {
   return {
-    name: 'envoy.filters.network.sni_dynamic_forward_proxy',
+    name: SNI_DYNAMIC_FORWARD_PROXY,
     configType: {
       case: 'typedConfig',
       value: packed('envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig', {
-        dnsCacheConfig: dnsCache(`${service.hostname}-dfp-dns-cache`),
+        dnsCacheConfig: dnsCache(dnsCacheName(service.hostname)),
         portSpecifier: { case: 'portValue', value: port },
       }),
     },

@@ -2,6 +2,7 @@ import net from 'node:net'
 import { isWildcard } from '../../registry/host.ts'
 import { NO_ADDRESS, type Port, type Service } from '../../registry/model.ts'
 import { isHttp, isTcp, listenerProtocol, type Protocol, parseProtocol } from '../../registry/protocol.ts'
+import { dnsCacheName } from '../cluster/dynamic-dns.ts'
 import { localhostOf, type ProxyNode, wildcardOf } from '../proxy.ts'
 import { serviceAddress } from '../route/domains.ts'
 import type { PushContext } from '../scope/push-context.ts'
@@ -180,7 +181,7 @@ class EntryBuilder {
         side: 'outbound',
         routes: { rds },
         protocol: port.protocol,
-        dynamicDnsCache: dynamic ? `${service.hostname}-dfp-dns-cache` : undefined,
+        dynamicDnsCache: dynamic ? dnsCacheName(service.hostname) : undefined,
       },
     }
   }

@@ -9,7 +9,7 @@ import { accessLogs } from './access-log.ts'
 import { chainMatch, plaintextAlpn, takesAll } from './chain.ts'
 import { connectionManager } from './hcm.ts'
 import { httpInspector, tlsInspector } from './listener-filters.ts'
-import { catchAllFilters, toBlackHole } from './network-filters.ts'
+import { catchAllFilters, SNI_DYNAMIC_FORWARD_PROXY, toBlackHole } from './network-filters.ts'
 import { type ListenerEntry, outboundEntries } from './outbound-entries.ts'
 import { tcpMetrics } from './telemetry.ts'
 
@@ -97,9 +97,7 @@ function build(
 
 function needsTls(entry: ListenerEntry): boolean {
   return entry.chains.some(
-    (chain) =>
-      chain.sniHosts?.length ||
-      chain.filters?.some((filter) => filter.name === 'envoy.filters.network.sni_dynamic_forward_proxy'),
+    (chain) => chain.sniHosts?.length || chain.filters?.some((filter) => filter.name === SNI_DYNAMIC_FORWARD_PROXY),
   )
 }
 
