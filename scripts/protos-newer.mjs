@@ -267,6 +267,7 @@ export const relaxed = {
   'envoy/extensions/transport_sockets/http_11_proxy/v3/upstream_http_11_connect.proto': [
     'Http11ProxyUpstreamTransport.transport_socket',
   ],
+  'envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.proto': ['CaresDnsResolverConfig.resolvers'],
   'envoy/type/v3/token_bucket.proto': ['TokenBucket.max_tokens'],
 }
 

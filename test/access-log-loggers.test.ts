@@ -110,8 +110,8 @@ describe('an access logger', () => {
   })
 
   it('of another kind is refused by name', () => {
-    expect(() => loggersOf(packed('envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig', {}))).toThrow(
-      'access logger envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig is not supported',
+    expect(() => loggersOf(packed('envoy.extensions.access_loggers.wasm.v3.WasmAccessLog', {}))).toThrow(
+      'access logger envoy.extensions.access_loggers.wasm.v3.WasmAccessLog is not supported',
     )
   })
 })

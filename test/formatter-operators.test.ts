@@ -94,8 +94,15 @@ describe('a format operator', () => {
     expect(
       format('%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT%', {
         downstream,
+        trustedClientIp: '',
       }),
     ).toBe('[::1]:7 ::1 7')
+    expect(
+      format('%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%', {
+        downstream,
+        trustedClientIp: '1.2.3.4',
+      }),
+    ).toBe('1.2.3.4:0 1.2.3.4')
     expect(format('%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_LOCAL_PORT%', { downstream })).toBe(
       '10.0.0.1:8 15006',
     )

@@ -165,6 +165,106 @@ describe('answers of its own', () => {
     ])
   })
 
+  test('an answer of the router itself tells the attempts, too', async () => {
+    const a = await upstream('a')
+    a.stop()
+    const routes = [{ match: { prefix: '/' }, route: { cluster: 'a' } }]
+    const p = await proxy({ route_config: oneHost(routes, { include_attempt_count_in_response: true }) }, [a])
+    const response = await get(p.http, '/')
+    expect([response.status, response.headers.get('x-envoy-attempt-count')]).toEqual([503, '1'])
+  })
+
+  test('the upstream of a gRPC request is told the time that the route leaves', async () => {
+    const a = await upstream('a')
+    const max = { grpc_timeout_header_max: '5s', grpc_timeout_header_offset: '0.1s' }
+    const p = await proxy(toA({ max_stream_duration: max }), [a])
+    await get(p.http, '/', { 'content-type': 'application/grpc', 'grpc-timeout': '1S' })
+    expect(a.last.headers.get('grpc-timeout')).toBe('900m')
+  })
+
+  test('a fixed body takes its type and further headers from the route', async () => {
+    const set = (key: string, value: string) => ({
+      header: { key, value },
+      append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+    })
+    const routes = [
+      {
+        match: { path: '/j' },
+        ...direct(200, '{}'),
+        response_headers_to_add: [set('content-type', 'application/json')],
+      },
+      { match: { path: '/l' }, ...direct(301, 'x'), response_headers_to_add: [set('location', '/else')] },
+      { match: { prefix: '/' }, ...direct(200, 'x'), response_headers_to_remove: ['content-type', 'content-length'] },
+    ]
+    const p = await proxy({ route_config: oneHost(routes) })
+    expect((await get(p.http, '/j')).headers.get('content-type')).toBe('application/json')
+    expect((await get(p.http, '/l')).headers.get('location')).toBe('/else')
+    const removed = (await get(p.http, '/')).headers
+    expect([removed.get('content-type'), removed.get('content-length')]).toEqual(['text/plain', '1'])
+  })
+
+  test.each([
+    [{ path_redirect: 'rel' }, 'http://svc.test/rel?q=1'],
+    [{ path_redirect: '/p#f' }, 'http://svc.test/p#f?q=1'],
+    [{ path_redirect: '/p?z=9', strip_query: true }, 'http://svc.test/p?z=9'],
+    [{ prefix_rewrite: '/p?z=9', strip_query: true }, 'http://svc.test/p'],
+    [{ regex_rewrite: { pattern: { regex: '/(.*)' }, substitution: '/y/\\1' } }, 'http://svc.test/y/x?q=1'],
+  ])('redirect %j', async (redirect, location) => {
+    const p = await proxy({ route_config: oneHost([{ match: { prefix: '/x' }, redirect }]) })
+    expect((await get(p.http, '/x?q=1')).headers.get('location')).toBe(location)
+  })
+
+  test('a host that requires TLS redirects with the port it was asked on', async () => {
+    const p = await proxy({
+      route_config: oneHost([{ match: { prefix: '/' }, ...direct(200) }], { require_tls: 'ALL' }),
+    })
+    expect((await get(p.http, '/', { host: 'h.test:80' })).headers.get('location')).toBe('https://h.test:80/')
+  })
+
+  test('an empty x-forwarded-proto finds no route', async () => {
+    const p = await proxy({ route_config: oneHost([{ match: { prefix: '/' }, ...direct(200) }]) })
+    expect((await get(p.http, '/', { 'x-forwarded-proto': '' })).status).toBe(404)
+  })
+
+  test('a substitution that RE2 cannot carry out leaves what RE2 leaves', async () => {
+    const a = await upstream('a')
+    for (const [substitution, path] of [
+      ['-\\2', '/a'],
+      ['-\\x', '/-'],
+    ]) {
+      const p = await proxy(toA({ regex_rewrite: { pattern: { regex: '(a)' }, substitution } }), [a])
+      await get(p.http, '/a')
+      expect(a.last.path).toBe(path)
+    }
+  })
+
+  test('a head that does not come in whole in time is 408', async () => {
+    const p = await proxy({ request_headers_timeout: '0.05s', route_config: oneHost([]) })
+    const [answer] = await exchange(p.http, 'GET / HTTP/1.1\r\nho', 1)
+    expect([answer?.status, answer?.body, answer?.headers.get('connection')]).toEqual([
+      408,
+      'request header timeout',
+      'close',
+    ])
+    expect(p.counter('http.h.downstream_rq_header_timeout')).toBe(1)
+    expect(p.counter('http.h.downstream_rq_total')).toBe(1)
+  })
+
+  test('an upgrade that is ignored by its name is no upgrade', async () => {
+    const a = await upstream('a')
+    const p = await proxy({ ...toA(), http_protocol_options: { ignore_http_11_upgrade: [{ prefix: 'TLS/' }] } }, [a])
+    const answer = await get(p.http, '/', { connection: 'upgrade', upgrade: 'TLS/1.2' })
+    expect([answer.status, a.last.headers.has('upgrade')]).toEqual([200, false])
+  })
+
+  test('a local 400 leaves the connection open with stream_error_on_invalid_http_message', async () => {
+    const p = await proxy({
+      stream_error_on_invalid_http_message: true,
+      route_config: oneHost([{ match: { prefix: '/' }, ...direct(400) }]),
+    })
+    expect((await get(p.http, '/')).headers.has('connection')).toBe(false)
+  })
+
   test('a local 400 closes the connection', async () => {
     const p = await proxy({ route_config: oneHost([{ match: { prefix: '/' }, ...direct(400) }]) })
     expect((await get(p.http, '/')).headers.get('connection')).toBe('close')

@@ -14,6 +14,7 @@ const cases: [string, PathSettings, string, ReturnType<typeof normalizePath>][] 
   ['above the root', on, '/../../b', { path: '/b' }],
   ['ends in dot dot', on, '/a/b/..', { path: '/a/' }],
   ['escaped dots', on, '/a/%2e%2E/b', { path: '/b' }],
+  ['escaped unreserved characters', on, '/%41%7e%2Dx%20%2f', { path: '/A~-x%20%2f' }],
   ['backslashes', on, '/a\\..\\b', { path: '/b' }],
   ['escaped slashes stay', on, '/%2e%2e%2fa', { path: '/..%2fa' }],
   ['double slashes stay', on, '/a//b', { path: '/a//b' }],
@@ -24,6 +25,7 @@ const cases: [string, PathSettings, string, ReturnType<typeof normalizePath>][] 
   ['a fragment', off, '/a#b', 'reject'],
   ['a fragment that may be cut', { ...off, stripFragment: true }, '/a?x#b', { path: '/a?x' }],
   ['slashes merged, query not', { ...off, mergeSlashes: true }, '//a///b?c=//', { path: '/a/b?c=//' }],
+  ['nothing but slashes', { ...off, mergeSlashes: true }, '///', { path: '//' }],
   ['escaped slashes refused', { ...off, escapedSlashes: 'reject' }, '/a%2Fb', 'reject'],
   ['escaped slashes in the query are none', { ...off, escapedSlashes: 'reject' }, '/a?b=%2F', { path: '/a?b=%2F' }],
   ['escaped slashes forwarded', { ...on, escapedSlashes: 'forward' }, '/a%2f..%5cb', { path: '/b' }],
@@ -41,6 +43,9 @@ const hosts: [string, boolean, 'no' | 'matching' | 'any', string][] = [
   ['a.test:8080', false, 'matching', 'a.test'],
   ['[::1]:8080', false, 'any', '[::1]'],
   ['[::1]', false, 'any', '[::1]'],
+  ['a.test:', false, 'any', 'a.test:'],
+  ['a.test:b', false, 'any', 'a.test:b'],
+  ['a.test:80:81', false, 'any', 'a.test:80'],
 ]
 test.each(hosts)('host %s, dot %s, port %s', (authority, dot, port, expected) => {
   const head = RequestHead.create('GET', '/', authority)

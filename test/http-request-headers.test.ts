@@ -104,7 +104,9 @@ describe('hop by hop', () => {
   test.each([
     ['gzip', undefined],
     ['trailers', 'trailers'],
-    ['deflate, trailers;q=0.5', 'trailers'],
+    ['deflate, trailers', 'trailers'],
+    ['deflate, trailers;q=0.5', undefined],
+    ['', ''],
   ])('te: %s', (given, kept) => {
     expect(mutate({}, { te: given }).headers.te).toBe(kept)
   })
@@ -114,6 +116,9 @@ describe('hop by hop', () => {
     ['/rel#f', false],
     ['http://h/ok?q', true],
     ['/rel', true],
+    ['rel,other', true],
+    ['a:b', false],
+    ['a"b', false],
   ])('referer %s', (referer, kept) => {
     expect('referer' in mutate({}, { referer }).headers).toBe(kept)
   })
@@ -127,6 +132,12 @@ describe('x-forwarded-for and -proto', () => {
   })
   test('an entry that is no bare address means the peer', () => {
     expect(mutate({}, { 'x-forwarded-for': '1.2.3.4:99' }).trusted).toBe('10.0.0.1')
+  })
+  test('the port is told at an edge and behind one, where a port that was told stands', () => {
+    const port = { append_x_forwarded_port: true }
+    expect(mutate(port, {}).headers['x-forwarded-port']).toBe('80')
+    expect(mutate(port, { 'x-forwarded-port': '9' }).headers['x-forwarded-port']).toBe('9')
+    expect(mutate({ ...edge, ...port }, { 'x-forwarded-port': '9' }).headers['x-forwarded-port']).toBe('80')
   })
   test('a sidecar keeps the protocol it is told', () => {
     expect(mutate({}, { 'x-forwarded-proto': 'https' })).toMatchObject({

@@ -353,16 +353,6 @@ describe('refused with the place', () => {
       /routes\[0\]\.route\.hedge_policy: not supported/,
     ],
     ['no path', oneHost([{ match: {}, route: { cluster: 'a' } }]), /path_specifier/],
-    [
-      'a substitution without its group',
-      oneHost([
-        {
-          match: { prefix: '/' },
-          route: { cluster: 'a', regex_rewrite: { pattern: { regex: 'a' }, substitution: '\\1' } },
-        },
-      ]),
-      /group 1/,
-    ],
   ]
   test.each(cases)('%s', (_name, config, message) => {
     expect(() => compile(config)).toThrow(ConfigError)

@@ -75,6 +75,7 @@ const annotations = (at: string): [path: string, words: string][] =>
 const PROXY_SETTINGS: readonly [path: string, words: string][] = [
   ['tracing', 'tracing'],
   ['zipkinAddress', 'tracing'],
+  ['meshId', 'names of meshes'],
   ['serviceCluster', 'names of services in traces'],
   ['tracingServiceName', 'names of services in traces'],
   ['concurrency', 'threads of a sidecar'],

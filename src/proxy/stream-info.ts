@@ -113,7 +113,7 @@ export interface StreamInfo {
   virtualHostMetadata?: Metadata
   listenerMetadata?: Metadata
   filterChainMetadata?: Metadata
-  listenerName?: string
+  listenerName?: string | undefined
   filterChainName?: string
   /** Text of a reply that this proxy made itself. */
   localReplyBody?: string

@@ -65,6 +65,8 @@ export interface ServerStream {
 
 /** What a server codec asks of the connection manager. */
 export interface ServerConnectionHandler {
+  /** Part of a request head is here, and waits for the rest; `onRequest` or `onCodecError` follow if it comes. */
+  onHeadBegun?(): void
   /** A complete request head arrived. `endStream`: there is no body. The handler sets `stream.handler`. */
   onRequest(stream: ServerStream, head: RequestHead, endStream: boolean): void
   /**
@@ -84,6 +86,8 @@ export interface ServerConnection {
   readonly activeStreams: number
   /** Says `connection: close` (HTTP/1) or GOAWAY (HTTP/2) with the next response, and closes when idle. */
   drain(): void
+  /** Answers a request whose head has not come in whole, and closes. */
+  refuseHead?(status: number, text: string): void
   /** Closes now; open streams are reset. */
   close(): void
 }
@@ -122,6 +126,8 @@ export interface ClientConnectionHandler {
   onClose(remote: boolean, interrupted: boolean): void
   /** The peer will take no more streams (`connection: close`, GOAWAY). */
   onDrain(): void
+  /** What came was no response, or none that was asked for; the close follows. */
+  onProtocolError?(): void
 }
 
 /** One upstream HTTP connection, already connected (and past TLS). */

@@ -31,6 +31,8 @@ class HttpConnectionHandler implements ConnectionHandler {
     this.open.delete(connection)
   }
   private ready: (() => void) | undefined
+  /** The first routes that came were refused. */
+  private refused = false
 
   constructor(config: Message, context: ProxyContext, listener: ListenerContext) {
     const hcm = config as HttpConnectionManager
@@ -52,7 +54,11 @@ class HttpConnectionHandler implements ConnectionHandler {
     const replies = localReplyConfig && new LocalReplyRewriter(localReplyConfig, context.runtime, problems)
     this.manager = new HttpManager(settings, context, listener, new HttpFilterChain(entries), loggers, replies)
     const { routeSpecifier } = hcm
-    const routing: RouteCompileContext = { runtime: context.runtime, filterConfigs: compilePerRouteConfigs }
+    const routing: RouteCompileContext = {
+      runtime: context.runtime,
+      filterConfigs: compilePerRouteConfigs,
+      notEnforced: context.notEnforced,
+    }
     const use = (routes: RouteConfiguration, checked: RouteCompileContext) => {
       this.manager.routes = compileRouteConfiguration(routes, checked)
     }
@@ -66,8 +72,13 @@ class HttpConnectionHandler implements ConnectionHandler {
     problems.throwIfAny()
     if (routeSpecifier.case === 'rds') {
       this.subscription = context.routes.subscribe(routeSpecifier.value.routeConfigName, (routes) => {
-        use(routes, routing)
-        this.warmed()
+        try {
+          use(routes, routing)
+        } finally {
+          // Refused routes keep nobody waiting: without any, requests get 404 (rds_route_config_subscription.cc).
+          this.refused = this.manager.routes === undefined
+          this.warmed()
+        }
       })
     }
   }
@@ -83,7 +94,7 @@ class HttpConnectionHandler implements ConnectionHandler {
   }
 
   whenWarm(ready: () => void): void {
-    if (this.manager.routes !== undefined) ready()
+    if (this.manager.routes !== undefined || this.refused) ready()
     else this.ready = ready
   }
 

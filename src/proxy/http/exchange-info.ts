@@ -30,6 +30,9 @@ export class ExchangeInfo implements StreamInfo {
   bytesSent = 0
   requestHeaderBytes = 0
   responseHeaderBytes = 0
+  upstreamHeaderBytesSent = 0
+  upstreamHeaderBytesReceived = 0
+  listenerName: string | undefined = undefined
   routeName: string | undefined = undefined
   virtualHostName: string | undefined = undefined
   virtualClusterName: string | undefined = undefined
@@ -87,6 +90,8 @@ export class ExchangeInfo implements StreamInfo {
     this.bytesSent = 0
     this.requestHeaderBytes = 0
     this.responseHeaderBytes = 0
+    this.upstreamHeaderBytesSent = 0
+    this.upstreamHeaderBytesReceived = 0
     this.routeName = undefined
     this.virtualHostName = undefined
     this.virtualClusterName = undefined

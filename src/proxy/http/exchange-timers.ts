@@ -1,14 +1,18 @@
 import type { Exchange } from './exchange.ts'
-import { grpcTimeout } from './grpc-timeout.ts'
+import { formatGrpcTimeout, grpcTimeout } from './grpc-timeout.ts'
 import type { RequestHead } from './headers.ts'
 import { TIMEOUT } from './local-replies.ts'
 import type { HttpManager } from './manager.ts'
+import { H } from './names.ts'
 import type { Route } from './router/route.ts'
+import { isGrpcContentType } from './router/route-match.ts'
 import { type TimerOwner, WheelTimer } from './timer-wheel.ts'
 
 const IDLE = 1
 const REQUEST = 2
 const MAX_DURATION = 3
+/** The shortest time, ms. */
+const IMMEDIATE = 0.01
 
 /** The timeouts of one exchange: nothing moves, the request does not come in whole, all of it takes too long. */
 export class ExchangeTimers implements TimerOwner {
@@ -48,6 +52,10 @@ export class ExchangeTimers implements TimerOwner {
     if (!forward.usesStreamDuration) return
     const duration = routeDuration(route, head)
     if (duration === undefined) return
+    // The upstream is told what is left of the time (HCM refreshDurationTimeout).
+    if (duration > 0 && isGrpcContentType(head.get(H.contentType))) {
+      head.set(H.grpcTimeout, formatGrpcTimeout(Math.floor(duration)))
+    }
     if (duration > 0) wheel.start(this.duration, duration)
     else this.duration.stop()
   }
@@ -103,9 +111,9 @@ function routeDuration(route: Route, request: RequestHead): number | undefined {
     const header = grpcTimeout(request)
     if (header !== undefined) {
       const max = forward.grpcTimeoutHeaderMax
-      const capped = max > 0 && (header === 0 || header > max) ? max : header
-      const offset = forward.grpcTimeoutHeaderOffset
-      return offset > 0 && offset < capped ? capped - offset : capped
+      const capped = max > 0 && header > max ? max : header
+      // What the offset uses up is over at once, which zero is not: that would be no timeout.
+      return Math.max(capped - forward.grpcTimeoutHeaderOffset, IMMEDIATE)
     }
   }
   return forward.maxStreamDuration

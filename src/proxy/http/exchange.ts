@@ -10,7 +10,7 @@ import { type HeaderMap, RequestHead, type ResponseHead } from './headers.ts'
 import type { HttpConnection } from './http-connection.ts'
 import { admitRequest } from './intake.ts'
 import { DETAILS, type LocalReply, REPLY } from './local-replies.ts'
-import { localReplyHead } from './local-reply-head.ts'
+import { describeBody, localReplyHead } from './local-reply-head.ts'
 import type { HttpManager } from './manager.ts'
 import { H } from './names.ts'
 import { DecodePath, EncodePath } from './paths.ts'
@@ -107,6 +107,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.encode.begin(NO_SLOTS)
     info.begin(now, this.runtime.wallNow(), stream.connection.protocol, head)
     info.requestHeaderBytes = head.wireSize
+    info.listenerName = manager.listener.name
     if (endStream) info.requestComplete = now
     this.timers.begin(now, endStream)
 
@@ -276,11 +277,15 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     const rewritten = this.manager.localReplies?.rewrite(reply, info)
     const final = rewritten?.reply ?? reply
     const body = typeof final.body === 'string' ? Buffer.from(final.body) : final.body
-    const head = localReplyHead(final, body, grpc, rewritten?.contentType)
-    info.responseCode = head.status
-    if (this.cachedRoute !== undefined) applyMutations(this.cachedRoute.responseMutations, head, info)
+    const head = localReplyHead(final, body, grpc)
     modify?.(head)
-    rewritten?.headers?.apply(head, info)
+    if (this.cachedRoute !== undefined) applyMutations(this.cachedRoute.responseMutations, head, info)
+    if (rewritten?.headers !== undefined) {
+      info.responseCode = reply.status // a mapper's headers are made before its status is
+      rewritten.headers.apply(head, info)
+    }
+    info.responseCode = head.status
+    if (!grpc) describeBody(head, body.length, rewritten?.contentType)
     if (this.response !== undefined) this.encode.begin([]) // an answer was under way: this one replaces it
     this.response = head
     info.response = head

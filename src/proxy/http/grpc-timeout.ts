@@ -8,3 +8,8 @@ export function grpcTimeout(request: RequestHead): number | undefined {
   const match = /^(\d{1,8})([HMSmun])$/.exec(request.get(H.grpcTimeout) ?? '')
   return match ? Math.ceil(Number(match[1]) * UNITS[match[2]!]!) : undefined
 }
+
+/** Milliseconds as a `grpc-timeout` of at most eight digits. */
+export function formatGrpcTimeout(ms: number): string {
+  return ms < 1e8 ? `${ms}m` : `${Math.ceil(ms / 1000)}S`
+}

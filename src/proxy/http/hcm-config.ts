@@ -8,6 +8,7 @@ import { IpRanges } from './addresses.ts'
 import { durationMs, type Problems } from './config.ts'
 import { DateHeader } from './date-header.ts'
 import type { PathSettings } from './path-normalization.ts'
+import { compileStringMatcher, type StringMatcher } from './router/string-matcher.ts'
 import type { XfccDetails, XfccMode } from './xfcc.ts'
 
 /** The settings of an HttpConnectionManager, compiled. Times in ms; 0 is off. */
@@ -57,10 +58,14 @@ export interface HcmConfig {
   readonly enableTrailers: boolean
   readonly allowChunkedLength: boolean
   readonly properCase: boolean
+  /** Protocols whose offers are taken out of HTTP/1.1 requests (ignore_http_11_upgrade). */
+  readonly ignoredUpgrades: readonly StringMatcher[]
   /** Write the access log when a request starts, too. */
   readonly logAtStart: boolean
   /** This machine's address in `x-forwarded-for`, where the peer is on loopback. */
   readonly localAddress: string
+  /** A local 400 leaves an HTTP/1 connection open (stream_error_on_invalid_http_message). */
+  readonly keepsOpenOnInvalid: boolean
   readonly nodeId: string
   readonly nodeCluster: string
 }
@@ -121,6 +126,7 @@ const HTTP1_KNOWN = new Set([
   'allowChunkedLength',
   'overrideStreamErrorOnInvalidHttpMessage',
   'useBalsaParser',
+  'ignoreHttp11Upgrade',
 ])
 
 const XFCC: readonly XfccMode[] = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only']
@@ -135,8 +141,6 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
   problems.refuseUnknown(hcm, KNOWN, path)
   if (hcm.statPrefix === '') problems.add(`${path}.stat_prefix`, 'value length must be at least 1 characters')
   if (hcm.codecType === 3) problems.add(`${path}.codec_type`, 'HTTP3 is not supported')
-  if (hcm.requestHeadersTimeout) context.notEnforced?.(`${path}.request_headers_timeout`)
-  if (hcm.streamErrorOnInvalidHttpMessage) context.notEnforced?.(`${path}.stream_error_on_invalid_http_message`)
   if (hcm.appendLocalOverload) context.notEnforced?.(`${path}.append_local_overload`)
   if (hcm.tracing?.provider) context.notEnforced?.(`${path}.tracing.provider`)
   if (hcm.requestIdExtension?.typedConfig) {
@@ -155,9 +159,6 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
     problems.add(`${path}.internal_address_config.unix_sockets`, 'not supported')
   }
   const http1 = hcm.httpProtocolOptions
-  if (http1?.overrideStreamErrorOnInvalidHttpMessage) {
-    context.notEnforced?.(`${path}.http_protocol_options.override_stream_error_on_invalid_http_message`)
-  }
   if (http1) problems.refuseUnknown(http1, HTTP1_KNOWN, `${path}.http_protocol_options`)
   const format = http1?.headerKeyFormat?.headerFormat.case
   if (format === 'statefulFormatter') {
@@ -239,9 +240,15 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
     defaultHostForHttp10: http1?.defaultHostForHttp10 ?? '',
     enableTrailers: http1?.enableTrailers ?? false,
     allowChunkedLength: http1?.allowChunkedLength ?? false,
+    ignoredUpgrades: (http1?.ignoreHttp11Upgrade ?? []).flatMap(
+      (m, i) =>
+        problems.collect(`${path}.http_protocol_options.ignore_http_11_upgrade[${i}]`, () => compileStringMatcher(m)) ??
+        [],
+    ),
     properCase: format === 'properCaseWords',
     logAtStart: hcm.flushAccessLogOnNewRequest || (options?.flushAccessLogOnNewRequest ?? false),
     localAddress: localAddress(context.node),
+    keepsOpenOnInvalid: http1?.overrideStreamErrorOnInvalidHttpMessage ?? hcm.streamErrorOnInvalidHttpMessage ?? false,
     nodeId: context.node.id,
     nodeCluster: context.node.cluster,
   }

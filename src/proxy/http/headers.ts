@@ -15,7 +15,10 @@ const stride = 4
  * The fields below the public ones belong to the codecs.
  */
 export class HeaderMap {
-  /** Bytes of the message head on the wire, as received or as sent last; 0 if neither. */
+  /**
+   * Bytes of the header lines, as received (a line end counted once) or as sent last; 0 if neither. First line and
+   * empty line are not counted: what Envoy's bytes meter calls header bytes.
+   */
   wireSize = 0
   /** Lines, and whatever a subclass keeps beside them. */
   buf: Buffer

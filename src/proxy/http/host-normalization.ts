@@ -21,9 +21,14 @@ export function normalizeHost(
   }
   if (stripPort === 'no') return
   const { authority } = head
-  const at = portAt(authority)
-  if (at < 0) return
+  const at = stripPort === 'any' ? authority.lastIndexOf(':') : portAt(authority)
+  if (at < 0 || !isPort(authority.slice(at + 1))) return
+  if (authority.charCodeAt(0) === 0x5b && authority.charCodeAt(at - 1) !== 0x5d) return
   if (stripPort === 'any' ? head.method !== 'CONNECT' : authority.slice(at + 1) === String(listenerPort)) {
     head.authority = authority.slice(0, at)
   }
+}
+
+function isPort(text: string): boolean {
+  return /^\d+$/.test(text) && Number(text) <= 0xffffffff
 }

@@ -3,6 +3,7 @@ import type { ServerConnection, ServerConnectionHandler, ServerStream } from './
 import { Exchange } from './exchange.ts'
 import { ExchangeInfo } from './exchange-info.ts'
 import type { RequestHead } from './headers.ts'
+import { TIMEOUT } from './local-replies.ts'
 import type { HttpManager } from './manager.ts'
 import { codecFor } from './server-codecs.ts'
 import { type TimerOwner, WheelTimer } from './timer-wheel.ts'
@@ -11,6 +12,7 @@ const IDLE = 1
 const MAX_DURATION = 2
 const DRAIN = 3
 const DELAYED_CLOSE = 4
+const HEAD = 5
 
 /** One downstream connection of a connection manager: its exchanges, its timeouts, its counters. */
 export class HttpConnection implements ServerConnectionHandler, TimerOwner {
@@ -34,6 +36,9 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   private readonly idleTimer = new WheelTimer(this, IDLE)
   private readonly durationTimer = new WheelTimer(this, MAX_DURATION)
   private readonly drainTimer = new WheelTimer(this, DRAIN)
+  private readonly headTimer = new WheelTimer(this, HEAD)
+  /** The stream of a request of which only part of the head is here. */
+  private begun: ExchangeInfo | undefined
   private readonly closeTimer = new WheelTimer(this, DELAYED_CLOSE)
 
   constructor(manager: HttpManager, transport: Transport, onGone: (connection: HttpConnection) => void) {
@@ -57,11 +62,56 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     if (config.maxConnectionDuration > 0) wheel.start(this.durationTimer, config.maxConnectionDuration)
   }
 
-  onRequest(stream: ServerStream, head: RequestHead, endStream: boolean): void {
-    const { stats } = this.manager
+  /** A stream begins with the first byte of its request (HCM newStream). */
+  onHeadBegun(): void {
+    const { config, wheel, stats } = this.manager
     stats.rqTotal.inc()
     stats.rqActive.inc()
-    ;(this.codec.protocol === 'HTTP/2' ? stats.rqHttp2Total : stats.rqHttp1Total).inc()
+    stats.rqHttp1Total.inc()
+    this.idleTimer.stop()
+    this.begun = new ExchangeInfo(this.info)
+    this.begun.begin(config.runtime.now(), config.runtime.wallNow(), 'HTTP/1.1', undefined)
+    if (config.requestHeadersTimeout > 0) wheel.start(this.headTimer, config.requestHeadersTimeout)
+  }
+
+  /** The head that was waited for is here, or never will be. Returns whether there was one. */
+  private headArrived(): boolean {
+    if (this.begun === undefined) return false
+    this.begun = undefined
+    this.headTimer.stop()
+    return true
+  }
+
+  /** A stream ends without a request. */
+  private endBegun(details: string): void {
+    const { manager, begun } = this
+    if (begun === undefined) return
+    this.headArrived()
+    begun.responseCodeDetails = details
+    begun.listenerName = manager.listener.name
+    begun.end = manager.config.runtime.now()
+    if (begun.responseCode !== 0) manager.stats.charge(begun.responseCode)
+    manager.complete(begun)
+  }
+
+  private headTimedOut(): void {
+    const { begun } = this
+    if (begun === undefined) return
+    this.manager.stats.rqHeaderTimeout.inc()
+    const { body, details } = TIMEOUT.requestHeaders
+    begun.responseCode = 408
+    begun.bytesSent = body.length
+    this.codec.refuseHead?.(408, body)
+    this.endBegun(details)
+  }
+
+  onRequest(stream: ServerStream, head: RequestHead, endStream: boolean): void {
+    const { stats } = this.manager
+    if (!this.headArrived()) {
+      stats.rqTotal.inc()
+      stats.rqActive.inc()
+      ;(this.codec.protocol === 'HTTP/2' ? stats.rqHttp2Total : stats.rqHttp1Total).inc()
+    }
     this.requests++
     this.idleTimer.stop()
     const exchange = this.spare ?? new Exchange(this, this.manager)
@@ -113,7 +163,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
       stats.rqResponseBeforeComplete.inc()
       this.draining = true
     }
-    if (this.draining || (status === 400 && this.localReplyPending)) stream.connection.drain()
+    if (this.draining || (status === 400 && this.localReplyPending && !config.keepsOpenOnInvalid))
+      stream.connection.drain()
   }
 
   /** Set around local replies: a local 400 closes an HTTP/1 connection. */
@@ -124,13 +175,16 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     const { config, stats } = manager
     stats.cxProtocolError.inc()
     if (error.status === 431) stats.rqTooLarge.inc()
-    stats.rqTotal.inc()
-    stats.rqActive.inc()
-    stats.rqHttp1Total.inc()
+    if (!this.headArrived()) {
+      stats.rqTotal.inc()
+      stats.rqActive.inc()
+      stats.rqHttp1Total.inc()
+    }
     const info = new ExchangeInfo(this.info)
     const now = config.runtime.now()
     info.begin(now, config.runtime.wallNow(), 'HTTP/1.1', error.head)
     info.flag('DPE')
+    info.listenerName = manager.listener.name
     info.responseCode = error.status
     info.responseCodeDetails = error.details
     info.bytesSent = error.bytesSent
@@ -145,6 +199,11 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     this.durationTimer.stop()
     this.drainTimer.stop()
     this.closeTimer.stop()
+    if (this.begun !== undefined) {
+      this.abortedBy(!this.closedLocally)
+      if (!this.closedLocally) this.begun.flag('DC')
+      this.endBegun(this.closedLocally ? 'downstream_local_disconnect' : 'downstream_remote_disconnect')
+    }
     this.countBytes()
     stats.cxActive.dec()
     if (this.info.tls !== undefined) stats.cxSslActive.dec()
@@ -176,6 +235,9 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
         // An HTTP/1 connection is told with its next response; one that has none goes after the delayed close.
         if (this.active.size === 0)
           this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
+        return
+      case HEAD:
+        this.headTimedOut()
         return
       default:
         if (this.active.size > 0) return

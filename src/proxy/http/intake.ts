@@ -3,7 +3,7 @@ import { type RequestHead, ResponseHead } from './headers.ts'
 import { normalizeHost } from './host-normalization.ts'
 import { REPLY } from './local-replies.ts'
 import { H } from './names.ts'
-import { normalizePath } from './path-normalization.ts'
+import { normalizePath, unescapeSlashes } from './path-normalization.ts'
 import { isGrpcContentType } from './router/route-match.ts'
 
 /**
@@ -30,11 +30,13 @@ export function admitRequest(exchange: Exchange, head: RequestHead): boolean {
       const grpc = isGrpcContentType(head.get(H.contentType))
       if (normalized === 'reject' || ('redirect' in normalized && grpc)) {
         stats.rqFailedPathNormalization.inc()
+        if (config.paths.escapedSlashes === 'reject') head.path = unescapeSlashes(head.path)
         return refuse(exchange, REPLY.pathNormalization)
       }
       if ('redirect' in normalized) {
         stats.rqRedirectedNormalized.inc()
         const location = normalized.redirect
+        head.path = location
         exchange.sendLocalReply(
           { status: 307, body: '', details: 'path_normalization_failed', flag: undefined },
           (reply) => reply.set(H.location, location),

@@ -31,7 +31,7 @@ export function normalizePath(path: string, settings: PathSettings): NormalizedP
   let redirect = false
   if (settings.escapedSlashes !== 'keep' && ESCAPED_SLASH.test(only)) {
     if (settings.escapedSlashes === 'reject') return 'reject'
-    only = only.replace(/%2[fF]/g, '/').replace(/%5[cC]/g, '\\')
+    only = unescapeSlashes(only)
     redirect = settings.escapedSlashes === 'redirect'
   }
   if (settings.normalize) {
@@ -39,12 +39,13 @@ export function normalizePath(path: string, settings: PathSettings): NormalizedP
     if (normalized === undefined) return 'reject'
     only = normalized
   }
-  if (settings.mergeSlashes && only.includes('//')) only = only.replace(/\/{2,}/g, '/')
+  // What stands between the first and the last slash is joined, so that a path of slashes keeps both.
+  if (settings.mergeSlashes && only.includes('//')) only = /^\/+$/.test(only) ? '//' : only.replace(/\/{2,}/g, '/')
   return redirect ? { redirect: only + query } : { path: only + query }
 }
 
 /**
- * Dot segments resolved, backslashes turned, escaped dots decoded, characters that no URL holds escaped, as the URL
+ * Dot segments resolved, backslashes turned, escaped unreserved characters decoded, characters that no URL holds escaped, as the URL
  * library that Envoy uses does it (source/common/http/path_utility.cc). A literal `..;x` counts as `..`.
  * Undefined for `%00`.
  */
@@ -53,11 +54,31 @@ function canonicalPath(path: string): string | undefined {
   const out: string[] = []
   const parts = path.replace(/\\/g, '/').slice(1).split('/')
   for (let i = 0; i < parts.length; i++) {
-    const part = parts[i]!.replace(/%2[eE]/g, '.')
+    const part = decodeUnreserved(parts[i]!)
     if (part === '.' || part === '..' || parts[i]!.startsWith('..;')) {
       if (part !== '.') out.pop()
       if (i === parts.length - 1) out.push('')
     } else out.push(part)
   }
   return `/${out.join('/').replace(UNSAFE, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
+}
+
+/** The path with its escaped slashes and backslashes as themselves; the query as it is. */
+export function unescapeSlashes(path: string): string {
+  const end = path.includes('?') ? path.indexOf('?') : path.length
+  return (
+    path
+      .slice(0, end)
+      .replace(/%2[fF]/g, '/')
+      .replace(/%5[cC]/g, '\\') + path.slice(end)
+  )
+}
+
+/** Escaped letters, digits and `-._~` as themselves. */
+function decodeUnreserved(part: string): string {
+  if (!part.includes('%')) return part
+  return part.replace(/%([2-7][0-9a-fA-F])/g, (escaped, hex: string) => {
+    const char = String.fromCharCode(Number.parseInt(hex, 16))
+    return /[A-Za-z0-9._~-]/.test(char) ? char : escaped
+  })
 }

@@ -38,14 +38,14 @@ export function mutateRequest(
     if (config.xffTrustedHops === 0 || !head.has(H.xForwardedProto)) {
       head.set(H.xForwardedProto, secure ? 'https' : 'http')
     }
-    if (config.appendXForwardedPort && (config.xffTrustedHops === 0 || !head.has(H.xForwardedPort))) {
-      head.set(H.xForwardedPort, String(connection.local.port))
-    }
   } else {
     if (forwardedBefore !== undefined) {
       trusted = bareIp(forwardedEntry(forwardedBefore, config.xffTrustedHops) ?? '') ?? remote.ip
     }
     if (!head.has(H.xForwardedProto)) head.add(H.xForwardedProto, secure ? 'https' : 'http')
+  }
+  if (config.appendXForwardedPort && !keepsForwardedPort(head, config)) {
+    head.set(H.xForwardedPort, String(connection.local.port))
   }
   info.trustedClientIp = trusted
   setScheme(head, config, secure)
@@ -82,19 +82,18 @@ export function mutateRequest(
   return internal
 }
 
+/** Whether the client's own `x-forwarded-port` stands: at an edge only when a trusted proxy is before it. */
+function keepsForwardedPort(head: RequestHead, config: HcmConfig): boolean {
+  return head.has(H.xForwardedPort) && (!config.useRemoteAddress || config.xffTrustedHops > 0)
+}
+
 function removeHopByHop(head: RequestHead): void {
   if (!isUpgrade(head)) {
     head.remove(H.connection)
     head.remove(H.upgrade)
     const te = head.get(H.te)
-    if (te !== undefined) {
-      if (
-        te
-          .toLowerCase()
-          .split(',')
-          .some((t) => t.trim().split(';')[0] === 'trailers')
-      )
-        head.set(H.te, 'trailers')
+    if (te !== undefined && te !== '') {
+      if (te.split(',').some((t) => t.trim() === 'trailers')) head.set(H.te, 'trailers')
       else head.remove(H.te)
     }
   }
@@ -113,7 +112,10 @@ function validReferer(head: RequestHead): boolean {
   if (referer.includes('#')) return false
   const absolute = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(referer)
   if (absolute) return /^https?:/i.test(referer) && absolute[1] !== '' && !absolute[1]!.includes('@')
-  return referer.startsWith('/')
+  // A relative one: a colon before the first slash would be a scheme.
+  const slash = referer.indexOf('/')
+  const colon = referer.indexOf(':')
+  return (colon < 0 || (slash >= 0 && slash < colon)) && !/[^!-~]|["<>\\^`{|}]/.test(referer)
 }
 
 function setScheme(head: RequestHead, config: HcmConfig, secure: boolean): void {

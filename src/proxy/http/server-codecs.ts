@@ -29,6 +29,7 @@ const http1: ServerCodecFactory = (transport, config, bufferLimit, handler) =>
       allowAbsoluteUrl: config.allowAbsoluteUrl,
       refuseHttpsOnPlaintext: config.useRemoteAddress && config.xffTrustedHops === 0,
       underscores: config.underscores,
+      ignoredUpgrades: config.ignoredUpgrades,
       delayedCloseMs: config.delayedCloseTimeout,
       decorate: (head: ResponseHead) => {
         if (!head.has(H.date)) head.add(H.date, config.date.value)

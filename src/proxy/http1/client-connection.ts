@@ -300,6 +300,7 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
   }
 
   private failStream(reason: ResetReason): void {
+    if (reason === 'protocol error') this.handler.onProtocolError?.()
     const stream = this.active
     if (stream === undefined) return
     this.active = undefined

@@ -67,6 +67,25 @@ export function removeH2cUpgrade(head: HeaderMap): boolean {
   return true
 }
 
+/** Takes the offers that `ignored` matches out of a request. True: none is left. (Utility::removeUpgrade) */
+export function removeIgnoredUpgrades(
+  head: HeaderMap,
+  ignored: readonly { matches(protocol: string): boolean }[],
+): boolean {
+  const offers = (head.get(UPGRADE) ?? '').split(',').map((offer) => offer.trim())
+  const left = offers.filter((offer) => !ignored.some((matcher) => matcher.matches(offer)))
+  if (left.length === offers.length) return false
+  if (left.length > 0) {
+    head.set(UPGRADE, left.join(','))
+    return false
+  }
+  head.remove(UPGRADE)
+  const tokens = (head.get(CONNECTION) ?? '').split(',').filter((token) => !/^\s*upgrade\s*$/i.test(token))
+  if (tokens.length === 0) head.remove(CONNECTION)
+  else head.set(CONNECTION, tokens.join(','))
+  return true
+}
+
 /** Whether the connection must be closed after this message (HeaderUtility::shouldCloseConnection). */
 export function closesConnection(head: HeaderMap, version: number): boolean {
   if (version === 11 && !head.has(PROXY_CONNECTION)) {

@@ -1,7 +1,13 @@
 import { latin1 } from '../http/bytes.ts'
 import type { RequestHead } from '../http/headers.ts'
 import { CR, LF, SP, TAB, targetChar } from './chars.ts'
-import { closesConnection, isUpgrade, removeH2cUpgrade, sanitizeConnection } from './connection-header.ts'
+import {
+  closesConnection,
+  isUpgrade,
+  removeH2cUpgrade,
+  removeIgnoredUpgrades,
+  sanitizeConnection,
+} from './connection-header.ts'
 import { type HeadParser, REFUSED } from './head-reader.ts'
 import { joinRepeated, requestSingles } from './joined.ts'
 import { BAD_SYNTAX, BAD_VALUE, INCOMPLETE, readLines, TOO_MANY } from './lines.ts'
@@ -73,13 +79,14 @@ export class RequestParser implements HeadParser<RequestHead> {
     head.clear()
     p = this.requestLine(src, p, end, head)
     if (p < 0) return p === INCOMPLETE ? INCOMPLETE : this.refuse(refusals.codecError)
+    const lines = p
     p = readLines(src, p, end, head, this.settings.maxHeadersCount)
     if (p < 0) {
       if (p === INCOMPLETE) return INCOMPLETE
       if (p === BAD_VALUE) return this.refuse(refusals.invalidCharacters)
       return this.refuse(p === TOO_MANY ? refusals.tooManyHeaders : refusals.codecError)
     }
-    head.wireSize = p - start
+    head.wireSize = p - lines - 2 - head.lines
     if (p - start > this.maxSize) return this.refuse(refusals.headersTooLarge)
     const refused = this.examine(head)
     return refused === undefined ? p : this.refuse(refused)
@@ -162,7 +169,10 @@ export class RequestParser implements HeadParser<RequestHead> {
       if (this.contentLength < 0) return refusals.codecError
     }
     const encoding = head.get(TRANSFER_ENCODING)
-    if (head.has(UPGRADE) && isUpgrade(head) && !removeH2cUpgrade(head)) this.upgrade = true
+    if (head.has(UPGRADE) && isUpgrade(head) && !removeH2cUpgrade(head)) {
+      const { ignoredUpgrades } = settings
+      this.upgrade = ignoredUpgrades.length === 0 || !removeIgnoredUpgrades(head, ignoredUpgrades)
+    }
     if (method === 'CONNECT') {
       if (this.contentLength > 0) return refusals.bodyDisallowed
       if (length >= 0) head.remove(CONTENT_LENGTH)

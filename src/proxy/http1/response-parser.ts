@@ -34,9 +34,10 @@ export class ResponseParser implements HeadParser<ResponseHead> {
     head.clear()
     let p = this.statusLine(src, pos, end, head)
     if (p < 0) return p
+    const lines = p
     p = readLines(src, p, end, head, this.settings.maxHeadersCount)
     if (p < 0) return p === INCOMPLETE ? INCOMPLETE : REFUSED
-    head.wireSize = p - pos
+    head.wireSize = p - lines - 2 - head.lines
     if (p - pos > this.maxSize) return REFUSED
     return this.examine(head) ? p : REFUSED
   }

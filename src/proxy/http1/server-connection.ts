@@ -42,6 +42,8 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
   private raw = false
   private upgraded = false
   private draining = false
+  /** The handler knows of a head that waits for its rest. */
+  private headBegun = false
   private closeAfter = false
   /** No more requests are read; what still comes is dropped. */
   private closing = false
@@ -163,7 +165,14 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
         break
       } else {
         p = this.heads.read(src, p, end, this.head)
-        if (p === INCOMPLETE) break
+        if (p === INCOMPLETE) {
+          if (!this.headBegun && !this.heads.isEmpty) {
+            this.headBegun = true
+            this.handler.onHeadBegun?.()
+          }
+          break
+        }
+        this.headBegun = false
         if (p < 0) {
           this.refuse(this.parser.refusal)
           break
@@ -228,8 +237,11 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
     stream?.handler.onReset({ remote: false, error: why.details, status, bytesSent })
   }
 
-  private answer(why: Refusal): number {
-    const text = reasonPhrase(why.status)
+  refuseHead(status: number, text: string): void {
+    if (this.active === undefined && !this.closing) this.answer({ status, details: '' }, text)
+  }
+
+  private answer(why: Refusal, text: string = reasonPhrase(why.status)): number {
     const head = ResponseHead.create(why.status)
     head.add(CONTENT_LENGTH, String(text.length))
     head.add(CONTENT_TYPE, 'text/plain')
@@ -244,7 +256,7 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
   // Answering.
 
   sendInterim(stream: Http1ServerStream, head: ResponseHead): void {
-    if (stream !== this.active || this.responseStarted || this.version === 10) return
+    if (stream !== this.active || this.responseStarted) return
     writeResponseHead(this.out, head, 11, Framing.NONE, this.settings.headerCase)
   }
 

@@ -32,6 +32,8 @@ export interface Http1Settings extends Http1Limits {
   readonly refuseHttpsOnPlaintext: boolean
   /** What to do with names that have an underscore. Default 'allow'. */
   readonly underscores: 'allow' | 'reject' | 'drop'
+  /** Upgrade offers that are taken out of requests, by protocol name. Default none. */
+  readonly ignoredUpgrades: readonly { matches(protocol: string): boolean }[]
   /** How long a connection closed after a response waits for the peer to close, ms. Default 1000; 0 does not wait. */
   readonly delayedCloseMs: number
   /**
@@ -55,6 +57,7 @@ export function http1Settings(runtime: Runtime, changes: Partial<Http1Settings> 
     allowAbsoluteUrl: true,
     refuseHttpsOnPlaintext: false,
     underscores: 'allow',
+    ignoredUpgrades: [],
     delayedCloseMs: 1000,
     decorate: () => {},
     ...changes,

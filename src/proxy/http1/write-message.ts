@@ -27,6 +27,7 @@ export function writeRequestHead(out: ByteOutput, head: RequestHead, framing: nu
   // CONNECT names its target by authority alone.
   p = writeValue(head.method === 'CONNECT' && head.path === '' ? head.authority : head.path, to, p)
   p = copyBytes(version, 0, version.length, to, p)
+  const lines = p
   if (head.hasAuthority) {
     p = copyBytes(hostNames[style], 0, 6, to, p)
     p = writeValue(head.authority, to, p)
@@ -37,6 +38,7 @@ export function writeRequestHead(out: ByteOutput, head: RequestHead, framing: nu
   const last = framingLines[style][framing]!
   p = copyBytes(last, 0, last.length, to, p)
   chunk.end = p
+  head.wireSize = p - lines - 2
   out.commit(p - start)
 }
 
@@ -56,7 +58,7 @@ export function writeResponseHead(
   const last = framingLines[style][framing]!
   p = copyBytes(last, 0, last.length, chunk.buf, p)
   chunk.end = p
-  head.wireSize = p - start
+  head.wireSize = p - start - line.length - 2
   out.commit(p - start)
 }
 

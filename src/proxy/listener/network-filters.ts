@@ -15,10 +15,14 @@ const terminal: Readonly<Record<string, TerminalFilterFactory>> = {
   [`${NETWORK}tcp_proxy.v3.TcpProxy`]: tcpProxy,
 }
 
-/** Filters of Istio's own Envoy that may stand before: what they would do is said to be missing. */
-const accepted: Readonly<Record<string, string>> = {
-  'envoy.tcp.metadataexchange.config.MetadataExchange': 'istio.metadata_exchange',
-  'stats.PluginConfig': 'istio.stats',
+/**
+ * Filters that may stand before, and only make statistics, or feed those that do. Metadata exchange is taken without
+ * a word: it stands in every chain that istiod makes, and nothing that carries bytes depends on it.
+ */
+const accepted: Readonly<Record<string, { name: string; noted: boolean }>> = {
+  'envoy.tcp.metadataexchange.config.MetadataExchange': { name: 'istio.metadata_exchange', noted: false },
+  'stats.PluginConfig': { name: 'istio.stats', noted: true },
+  [`${NETWORK}mongo_proxy.v3.MongoProxy`]: { name: 'mongo_proxy', noted: true },
 }
 
 /** Builds the terminal filter of a chain; undefined for a chain without filters. Throws with Envoy's words. */
@@ -64,13 +68,13 @@ function noteAccepted(name: string, typeName: string, _config: Message, context:
   if (what === undefined) {
     throw new Error(`Didn't find a registered implementation for '${name}' with type URL: '${typeName}'`)
   }
-  context.notEnforced?.(`network filter ${what}`)
+  if (what.noted) context.notEnforced?.(`network filter ${what.name}`)
 }
 
 /** `envoy.filters.network.tcp_proxy` from `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`. */
 function registeredName(typeName: string): string {
   const found = /^envoy\.extensions\.(filters\.network\.\w+)\.v3\./.exec(typeName)
-  return found ? `envoy.${found[1]}` : (accepted[typeName] ?? typeName)
+  return found ? `envoy.${found[1]}` : (accepted[typeName]?.name ?? typeName)
 }
 
 /** ms that Envoy waits for the first routes of a config source that says nothing (source/common/config/utility.cc). */

@@ -20,6 +20,7 @@ export type LogFilter = (info: StreamInfo) => boolean
 const EQ = 0
 const GE = 1
 const LE = 2
+const NE = 3
 
 const REQUEST_ID = headerName('x-request-id')
 
@@ -50,6 +51,8 @@ function comparison(config: ComparisonFilter | undefined, path: string): (value:
       return (value) => value >= wanted
     case LE:
       return (value) => value <= wanted
+    case NE:
+      return (value) => value !== wanted
     default:
       throw new ConfigError([`${path}: comparison is required`])
   }

@@ -62,7 +62,14 @@ function streamFormat({ accessLogFormat: format }: StdoutAccessLog | StderrAcces
   return compileFormat(DEFAULT_FORMAT, runtime)
 }
 
-function compileLogger(config: AccessLog, context: ProxyContext): AccessLogger {
+/** Loggers that send to a service: understood, and told to be missing. */
+const SERVICES = new Set([
+  'envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig',
+  'envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig',
+  'envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig',
+])
+
+function compileLogger(config: AccessLog, context: ProxyContext): AccessLogger | undefined {
   const { runtime, logs } = context
   if (!config.configType.value) throw new ConfigError([`${config.name || 'access_log'}: typed_config is required`])
   const filter = config.filter && compileLogFilter(config.filter, runtime)
@@ -82,7 +89,9 @@ function compileLogger(config: AccessLog, context: ProxyContext): AccessLogger {
     case 'envoy.extensions.access_loggers.stream.v3.StderrAccessLog':
       return new FileLogger(streamFormat(message as StderrAccessLog, runtime), filter, logs.open('/dev/stderr'))
     default:
-      throw new ConfigError([`access logger ${type} is not supported`])
+      if (!SERVICES.has(type)) throw new ConfigError([`access logger ${type} is not supported`])
+      context.notEnforced?.(`access logger ${type}`)
+      return undefined
   }
 }
 
@@ -97,14 +106,16 @@ function openLog(logs: ProxyContext['logs'], path: string): LogFile {
 /**
  * Compiles the access loggers of a listener, connection manager or TCP proxy: file, stdout and stderr
  * loggers with text or JSON formats and filters (source/common/access_log/access_log_impl.cc,
- * source/extensions/access_loggers/file/config.cc). Other loggers are refused by name. Throws ConfigError.
+ * source/extensions/access_loggers/file/config.cc). Loggers that send to a service are noted
+ * as not enforced, others refused by name. Throws ConfigError.
  */
 export function compileAccessLoggers(configs: readonly AccessLog[], context: ProxyContext): AccessLogger[] {
   const errors: string[] = []
   const loggers: AccessLogger[] = []
   configs.forEach((config, i) => {
     try {
-      loggers.push(compileLogger(config, context))
+      const logger = compileLogger(config, context)
+      if (logger) loggers.push(logger)
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error
       for (const e of error.errors) errors.push(configs.length > 1 ? `access_log[${i}]: ${e}` : e)

@@ -18,6 +18,8 @@ export type DiscoverySettings =
       readonly refresh: number
       readonly failureRefresh: number
       readonly respectTtl: boolean
+      /** ms at most that are added to the time between lookups. */
+      readonly jitter: number
       readonly family: DnsFamily
     }
   | {
@@ -72,6 +74,7 @@ const KNOWN = new Set([
   'dnsRefreshRate',
   'dnsFailureRefreshRate',
   'respectDnsTtl',
+  'dnsJitter',
   'dnsLookupFamily',
   'typedDnsResolverConfig',
   'waitForWarmOnInit',
@@ -113,7 +116,7 @@ const GETADDRINFO = 'envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAdd
 /** Checks and compiles a cluster. Throws ConfigError with everything that is invalid or not supported. */
 export function compileCluster(proto: ClusterProto, notEnforced: (path: string) => void): ClusterSettings {
   const problems = new Problems()
-  compileFilters(proto, problems, notEnforced)
+  compileFilters(proto, problems)
   if (proto.name === '') problems.add('name', 'value length must be at least 1 characters')
   problems.refuseUnknown(proto, KNOWN, 'cluster')
   if (proto.commonLbConfig) problems.refuseUnknown(proto.commonLbConfig, KNOWN_COMMON_LB, 'common_lb_config')
@@ -165,11 +168,10 @@ export function compileCluster(proto: ClusterProto, notEnforced: (path: string) 
 }
 
 /** Network filters towards the upstream: Istio's metadata exchange, which only feeds telemetry of TCP, is passed over. */
-function compileFilters(proto: ClusterProto, problems: Problems, notEnforced: (path: string) => void): void {
+function compileFilters(proto: ClusterProto, problems: Problems): void {
   proto.filters.forEach((filter, i) => {
     const path = `filters[${i}]`
-    if (filter.name === METADATA_EXCHANGE) notEnforced(`cluster ${path}: ${METADATA_EXCHANGE}`)
-    else problems.add(path, `network filter ${filter.name} is not supported`)
+    if (filter.name !== METADATA_EXCHANGE) problems.add(path, `network filter ${filter.name} is not supported`)
   })
 }
 
@@ -201,6 +203,7 @@ function compileDiscovery(proto: ClusterProto, problems: Problems): DiscoverySet
         refresh,
         failureRefresh: durationMs(proto.dnsFailureRefreshRate?.baseInterval) ?? refresh,
         respectTtl: proto.respectDnsTtl,
+        jitter: durationMs(proto.dnsJitter) ?? 0,
         family: FAMILIES[proto.dnsLookupFamily] ?? 'auto',
       }
     }

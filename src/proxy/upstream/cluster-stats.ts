@@ -45,6 +45,7 @@ export class ClusterStats implements ClusterStatsView {
   readonly cxMaxRequests: Counter
   readonly cxMaxDuration: Counter
   readonly cxOverflow: Counter
+  readonly cxProtocolError: Counter
   readonly cxNoneHealthy: Counter
   readonly cxRxBytes: Counter
   readonly cxTxBytes: Counter
@@ -82,6 +83,7 @@ export class ClusterStats implements ClusterStatsView {
     this.cxMaxRequests = this.counter('upstream_cx_max_requests')
     this.cxMaxDuration = this.counter('upstream_cx_max_duration_reached')
     this.cxOverflow = this.counter('upstream_cx_overflow')
+    this.cxProtocolError = this.counter('upstream_cx_protocol_error')
     this.cxNoneHealthy = this.counter('upstream_cx_none_healthy')
     this.cxRxBytes = this.counter('upstream_cx_rx_bytes_total')
     this.cxTxBytes = this.counter('upstream_cx_tx_bytes_total')

@@ -129,6 +129,10 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
     this.drain()
   }
 
+  onProtocolError(): void {
+    this.pool.owner.stats.cxProtocolError.inc()
+  }
+
   onClose(remote: boolean, interrupted: boolean): void {
     this.durationTimer?.cancel()
     this.countBytes()

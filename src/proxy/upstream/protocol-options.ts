@@ -95,6 +95,7 @@ export function compileHttpOptions(
     const options = unpack(any, HTTP_OPTIONS)!
     common = options.commonHttpProtocolOptions
     upstream = options.upstreamHttpProtocolOptions
+    if (options.outlierDetection) notEnforced('cluster http_protocol_options.outlier_detection.error_matcher')
     if (options.httpFilters.some((f) => !f.name.endsWith('upstream_codec')))
       problems.add(`${path}.http_filters`, 'not supported')
     const choice = options.upstreamProtocolOptions

@@ -42,6 +42,8 @@ export interface RouteCompileContext {
   ) => ReadonlyMap<string, PerRouteFilter>
   /** Set for an inline configuration, whose clusters must exist (validate_clusters); undefined for RDS. */
   readonly clusterExists?: (name: string) => boolean
+  /** Told what is understood and has no effect yet. */
+  readonly notEnforced?: ((path: string) => void) | undefined
 }
 
 const CONFIG_FIELDS = new Set([
@@ -94,6 +96,7 @@ const ROUTE_FIELDS = new Set([
   'responseHeadersToAdd',
   'responseHeadersToRemove',
   'perRequestBufferLimitBytes',
+  'statPrefix',
 ])
 
 interface Mutating {
@@ -214,6 +217,7 @@ class Compiler {
   ): Route | undefined {
     const { problems } = this
     problems.refuseUnknown(proto, ROUTE_FIELDS, path)
+    if (proto.statPrefix !== '') this.context.notEnforced?.('route.stat_prefix')
     const config = proto.match
     const match = config && problems.collect(path, () => new RouteMatch(config))
     if (!config) problems.add(`${path}.match`, 'is required')
@@ -221,6 +225,9 @@ class Compiler {
     const level = this.level(proto, proto.typedPerFilterConfig, path)
     if (match === undefined) return undefined
     const { action } = proto
+    if (action.case === 'route' && action.value.retryPolicy?.retryPriority) {
+      this.context.notEnforced?.('route.retry_policy.retry_priority')
+    }
     const forward =
       action.case === 'route'
         ? compileForward(action.value, match.path, proto, hostProto, this.config, problems, `${path}.route`)
@@ -243,7 +250,7 @@ class Compiler {
       weighted,
       redirect:
         action.case === 'redirect'
-          ? problems.collect(`${path}.redirect`, () => new Redirect(action.value, match.path))
+          ? problems.collect(`${path}.redirect`, () => new Redirect(action.value, match.path, above.length === 0))
           : undefined,
       direct:
         action.case === 'directResponse'

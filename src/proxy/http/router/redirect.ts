@@ -1,5 +1,4 @@
 import type { RedirectAction } from '#gen/envoy/config/route/v3/route_components_pb.js'
-import { ConfigError } from '../../context.ts'
 import type { RequestHead } from '../headers.ts'
 import { H } from '../names.ts'
 import type { PathMatcher } from './path-matcher.ts'
@@ -19,9 +18,12 @@ export class Redirect {
   private readonly regex: RegexRewrite | undefined
   private readonly stripQuery: boolean
   private readonly match: PathMatcher
+  private readonly keepPort: boolean
 
-  constructor(config: RedirectAction, match: PathMatcher) {
+  /** `keepPort`: a default port stays in the location, as when a virtual host requires TLS (config_impl.cc SslRedirector). */
+  constructor(config: RedirectAction, match: PathMatcher, keepPort = false) {
     this.match = match
+    this.keepPort = keepPort
     this.status = CODES[config.responseCode] ?? 301
     const scheme = config.schemeRewriteSpecifier
     this.scheme = scheme.case === 'httpsRedirect' ? (scheme.value ? 'https' : '') : (scheme.value ?? '')
@@ -32,7 +34,6 @@ export class Redirect {
     this.path = path.case === 'pathRedirect' ? path.value : ''
     this.prefix = path.case === 'prefixRewrite' ? path.value : ''
     this.regex = path.case === 'regexRewrite' ? new RegexRewrite(path.value) : undefined
-    if (this.path.includes('#')) throw new ConfigError(['path_redirect: must not hold a fragment'])
   }
 
   /** The location for a request. */
@@ -47,7 +48,7 @@ export class Redirect {
       if (at >= 0) {
         const own = host.slice(at + 1)
         const isDefault = (proto === 'http' && own === '80') || (proto === 'https' && own === '443')
-        if (this.port !== 0 || (scheme !== proto && isDefault)) host = host.slice(0, at)
+        if (this.port !== 0 || (scheme !== proto && isDefault && !this.keepPort)) host = host.slice(0, at)
       }
     }
     return `${scheme}://${host}${port}${this.newPath(head.path)}`
@@ -55,11 +56,14 @@ export class Redirect {
 
   private newPath(path: string): string {
     const end = pathEnd(path)
-    const query = this.stripQuery ? '' : path.slice(end)
-    if (this.path !== '') return this.path.includes('?') ? this.path : this.path + query
-    if (this.regex !== undefined) return this.regex.replaceAll(path.slice(0, end)) + query
-    if (this.prefix !== '') return rewritePrefix(path.slice(0, end), this.match, this.prefix) + query
-    return path.slice(0, end) + query
+    const only = path.slice(0, end)
+    let to = only
+    if (this.path !== '') {
+      to = this.path.startsWith('/') ? this.path : `/${this.path}`
+      if (to.includes('?')) return to
+    } else if (this.regex !== undefined) to = this.regex.replaceAll(only)
+    else if (this.prefix !== '') to = rewritePrefix(only, this.match, this.prefix)
+    return this.stripQuery ? withoutQuery(to) : to + path.slice(end)
   }
 
   toString(): string {
@@ -67,6 +71,11 @@ export class Redirect {
     const path = this.path || this.prefix || this.regex?.toString() || 'same path'
     return `redirect ${this.status} to ${this.scheme || 'same scheme'}, ${host}, ${path}`
   }
+}
+
+function withoutQuery(path: string): string {
+  const question = path.indexOf('?')
+  return question < 0 ? path : path.slice(0, question)
 }
 
 /** Where the port's colon is in an authority; -1 without one. Knows brackets of IPv6. */

@@ -101,6 +101,8 @@ export class RegexRewrite {
   private readonly re: RE2JS
   /** Literals and group numbers, alternately as they come. */
   private readonly parts: readonly (string | number)[]
+  /** The substitution names a group that the pattern lacks: RE2 then replaces nothing. */
+  private readonly inert: boolean
 
   constructor(config: RegexMatchAndSubstitute) {
     this.pattern = config.pattern?.regex ?? ''
@@ -108,17 +110,12 @@ export class RegexRewrite {
     this.re = compileRe2(this.pattern)
     this.parts = parseSubstitution(config.substitution)
     const groups = this.re.groupCount()
-    for (const part of this.parts) {
-      if (typeof part === 'number' && part > groups) {
-        throw new ConfigError([
-          `substitution '${config.substitution}' refers to group ${part}, but '${this.pattern}' has ${groups}`,
-        ])
-      }
-    }
+    this.inert = this.parts.some((part) => typeof part === 'number' && part > groups)
   }
 
   /** The string with all matches replaced; the same string when there is none. */
   replaceAll(value: string): string {
+    if (this.inert) return value
     const matcher = this.re.matcher(value)
     let out = ''
     let at = 0
@@ -136,6 +133,7 @@ export class RegexRewrite {
   }
 }
 
+/** A backslash before anything else than a digit or a backslash ends the substitution, as in RE2::Rewrite. */
 function parseSubstitution(text: string): (string | number)[] {
   const parts: (string | number)[] = []
   let literal = ''
@@ -151,7 +149,7 @@ function parseSubstitution(text: string): (string | number)[] {
       if (literal !== '') parts.push(literal)
       literal = ''
       parts.push(Number(next))
-    } else throw new ConfigError([`substitution '${text}': a backslash must be followed by a digit or a backslash`])
+    } else break
   }
   if (literal !== '') parts.push(literal)
   return parts

@@ -74,6 +74,7 @@ const KNOWN = new Set([
   'perTryTimeout',
   'perTryIdleTimeout',
   'retryHostPredicate',
+  'retryPriority',
   'hostSelectionRetryMaxAttempts',
   'retriableStatusCodes',
   'retryBackOff',

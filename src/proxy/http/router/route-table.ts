@@ -38,6 +38,9 @@ export class RouteTable {
     if (host.requireTls !== 'none' && head.get(H.xForwardedProto) !== 'https') {
       if (host.requireTls === 'all' || head.get(H.internal) !== 'true') return this.toTls.get(host)
     }
+    // Whoever sends an empty one gets no route (RouteMatcher::route).
+    const proto = head.find(H.xForwardedProto, 0)
+    if (proto >= 0 && head.valueIs(proto, '')) return undefined
     let end = pathEnd(head.path)
     if (this.ignorePathParameters) {
       const semicolon = head.path.indexOf(';')

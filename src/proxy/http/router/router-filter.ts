@@ -24,6 +24,7 @@ import { applyMutations } from './header-mutation.ts'
 import { KeptBody } from './kept-body.ts'
 import { RouterBalancing } from './lb-context.ts'
 import { prepareRequest } from './prepare-request.ts'
+import { replyHeaders } from './reply-headers.ts'
 import { RetryState } from './retry-state.ts'
 import type { Forward, Route } from './route.ts'
 import { isGrpcContentType } from './route-match.ts'
@@ -134,8 +135,8 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     return HeadersStatus.STOP
   }
 
-  private answer(reply: LocalReply): HeadersStatus {
-    this.exchange.sendLocalReply(reply)
+  private answer(reply: LocalReply, overloaded = false): HeadersStatus {
+    this.exchange.sendLocalReply(reply, replyHeaders(this.route?.forward, this.attempts, overloaded))
     return HeadersStatus.STOP
   }
 
@@ -159,7 +160,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     }
     if (this.current !== undefined) this.current.send(chunk, end)
     else if (!this.kept.on && !this.responseStarted) {
-      this.exchange.sendLocalReply(REPLY.closedEarly)
+      this.answer(REPLY.closedEarly)
       return DataStatus.STOP_NO_BUFFER
     }
     if (end) this.onRequestComplete()
@@ -173,7 +174,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     this.retries?.destroy()
     this.retries = undefined
     if (this.current !== undefined) return true
-    this.exchange.sendLocalReply(REPLY.retryBufferOverflow)
+    this.answer(REPLY.retryBufferOverflow)
     return false
   }
 
@@ -240,6 +241,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     info.responseCodeDetails = DETAILS.viaUpstream
     if (exchange.upgrade && !this.settleUpgrade(request, head, end)) return
     if (this.setCookie !== undefined) head.add(H.setCookie, this.setCookie)
+    info.response = head
     applyMutations(this.route.responseMutations, head, info)
     if (end) this.finished(request)
     exchange.encodeHeaders(head, end)
@@ -306,7 +308,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     }
     const reply = resetReply(reason, transport, this.attempts > 1)
     accountFailure(cluster, overflow ? undefined : host, reply.status, exchange.internal)
-    exchange.sendLocalReply(reply, overflow ? (head) => head.set(H.overloaded, 'true') : undefined)
+    this.answer(reply, overflow)
   }
 
   private wouldRetry(reason: ResetReason, request: UpstreamRequest): boolean {
@@ -357,20 +359,18 @@ export class RouterFilter implements HttpFilter, TimerOwner {
       }
       this.leave(request, false)
     }
-    this.exchange.sendLocalReply(timeoutReply(REPLY.upstreamTimeout, this.timeoutStatus))
+    this.answer(timeoutReply(REPLY.upstreamTimeout, this.timeoutStatus))
   }
 
   onPerTryTimeout(request: UpstreamRequest, idle: boolean): void {
-    const { stats } = request.cluster
-    stats.counter(idle ? 'upstream_rq_per_try_idle_timeout' : 'upstream_rq_per_try_timeout').inc()
+    request.cluster.stats.counter(`upstream_rq_per_try_${idle ? 'idle_' : ''}timeout`).inc()
     request.host.stats.rqTimeout.inc()
     request.cluster.reportResult(request.host, 'timeout')
     this.leave(request, false)
     this.afterTimeout = true
     if (this.wouldRetry('local reset', request)) return
     if (!this.responseStarted) accountFailure(request.cluster, request.host, this.timeoutStatus, this.exchange.internal)
-    const reply = idle ? REPLY.perTryIdleTimeout : REPLY.perTryTimeout
-    this.exchange.sendLocalReply(timeoutReply(reply, this.timeoutStatus))
+    this.answer(timeoutReply(idle ? REPLY.perTryIdleTimeout : REPLY.perTryTimeout, this.timeoutStatus))
   }
 
   onMaxDuration(request: UpstreamRequest): void {
@@ -379,7 +379,7 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     this.leave(request, false)
     if (this.wouldRetry('local reset', request)) return
     if (!this.responseStarted) accountFailure(request.cluster, request.host, status, this.exchange.internal)
-    this.exchange.sendLocalReply({ ...REPLY.upstreamMaxDuration, status })
+    this.answer({ ...REPLY.upstreamMaxDuration, status })
   }
 
   onDestroy(): void {

@@ -1,4 +1,4 @@
-import { grpcTimeout } from '../grpc-timeout.ts'
+import { formatGrpcTimeout, grpcTimeout } from '../grpc-timeout.ts'
 import type { RequestHead } from '../headers.ts'
 import { H } from '../names.ts'
 import type { Forward } from './route.ts'
@@ -52,7 +52,7 @@ export function setTimeoutHeaders(
   if (expected <= 0) return
   head.set(H.expectedTimeout, String(expected))
   if (grpc && forward.maxGrpcTimeout !== undefined && !forward.usesStreamDuration) {
-    head.set(H.grpcTimeout, expected < 1e8 ? `${expected}m` : `${Math.ceil(expected / 1000)}S`)
+    head.set(H.grpcTimeout, formatGrpcTimeout(expected))
   }
 }
 

@@ -89,6 +89,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     this.armStream()
     if (this.bodyless) this.finishedSending()
     stream.sendHeaders(router.exchange.request, this.bodyless)
+    stats.upstreamHeaderBytesSent = router.exchange.request.wireSize
     if (this.bodyless || this.over || this.held) return
     this.flush()
   }
@@ -170,6 +171,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   }
 
   onHeaders(head: ResponseHead, endStream: boolean): void {
+    this.router.exchange.info.upstreamHeaderBytesReceived = head.wireSize
     if (this.over) return
     this.awaitingHeaders = false
     this.perTry?.stop()

@@ -7,7 +7,12 @@ type Where = (info: StreamInfo) => Address | undefined
 
 const downstreamLocal: Where = (info) => info.downstream.local
 const downstreamDirectLocal: Where = (info) => info.downstream.directLocal ?? info.downstream.local
-const downstreamRemote: Where = (info) => info.downstream.remote
+/** The client: whom `x-forwarded-for` names when it is believed, which has no port, else the peer (HCM decodeHeaders setDownstreamRemoteAddress). */
+const downstreamRemote: Where = (info) => {
+  const { remote } = info.downstream
+  const ip = info.trustedClientIp
+  return ip === '' || ip === remote.ip ? remote : { ip, port: 0 }
+}
 const downstreamDirectRemote: Where = (info) => info.downstream.directRemote
 const upstreamLocal: Where = (info) => info.upstream?.local
 const upstreamRemote: Where = (info) => info.upstream?.remote

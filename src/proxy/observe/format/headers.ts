@@ -32,7 +32,7 @@ export function requestHeader(name: string): Reader<RequestHead> {
       return (head) => head.path || undefined
     case ':authority':
     case 'host':
-      return (head) => head.authority || undefined
+      return (head) => (head.hasAuthority ? head.authority : undefined)
     case ':scheme':
       return (head) => head.scheme || undefined
     default:

@@ -88,9 +88,10 @@ export class DnsDiscovery implements Discovery {
   }
 
   private next(result: Resolved | undefined): number {
-    const { refresh, failureRefresh, respectTtl } = this.settings
+    const { refresh, failureRefresh, respectTtl, jitter } = this.settings
     if (result === undefined) return failureRefresh
-    return Math.max(MIN_REFRESH_MS, respectTtl && result.ttl ? result.ttl : refresh)
+    const later = jitter > 0 ? this.runtime.randomU32() % jitter : 0
+    return Math.max(MIN_REFRESH_MS, respectTtl && result.ttl ? result.ttl : refresh) + later
   }
 
   private publish(): void {
