@@ -80,3 +80,46 @@ describe('a mesh that runs', () => {
     })
   })
 })
+
+describe('what a sidecar cannot use', () => {
+  let mesh: TestMesh
+  afterEach(() => mesh?.stop())
+
+  it('routes that no proxy can read are said to be rejected, and the mesh starts all the same', async () => {
+    const redirect = `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec: {hosts: [reviews], http: [{redirect: {uri: /x, redirectCode: 304}}]}
+`
+    mesh = await startMesh(`${client()}${service('reviews')}${deployment('v1')}---${redirect}`)
+    expect(mesh.events).toContainEqual(
+      expect.objectContaining({
+        type: 'rejected',
+        typeUrl: 'type.googleapis.com/envoy.config.route.v3.RouteConfiguration',
+      }),
+    )
+    expect((await mesh.get('client', 'http://reviews:9080/')).status).toBe(404)
+  })
+
+  it('a cluster whose certificate does not come is named, and the mesh starts without that sidecar being ready', async () => {
+    const mutual = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec:
+  host: reviews
+  trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /nowhere/cert.pem, privateKey: /nowhere/key.pem, caCertificates: /nowhere/ca.pem}}
+`
+    mesh = await startMesh(`${client()}${service('reviews')}${deployment('v1')}---${mutual}`)
+    expect(mesh.events).toContainEqual(
+      expect.objectContaining({
+        type: 'workload',
+        workload: 'client',
+        message: expect.stringMatching(
+          /^its sidecar is not ready after 5 s; it waits for .*cluster outbound\|9080\|\|reviews/,
+        ),
+      }),
+    )
+  })
+})

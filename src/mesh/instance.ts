@@ -20,6 +20,9 @@ const SIDECAR_PORTS: ReadonlySet<number> = new Set([ADMIN_PORT, 15001, HTTP_PROX
 /** How long connections of a replaced listener may go on: ProxyConfig's drainDuration, ms. */
 const DRAIN_DURATION_MS = 45_000
 
+/** How long the mesh waits for a sidecar before it goes on without, ms. */
+const READY_TIMEOUT_MS = 5000
+
 /** What an instance needs of its mesh. */
 export interface InstanceHost {
   readonly runtime: Runtime
@@ -121,9 +124,25 @@ export class Instance {
     this.#httpProxy = await this.#listen({ ip: '127.0.0.1', port: HTTP_PROXY_PORT }, 'outbound')
   }
 
-  /** Resolves once the sidecar has its config and serves it; at once without one. */
+  /**
+   * Resolves once the sidecar has its config and serves it; at once without one. One that waits for something that does
+   * not come is told of and left to itself, as a pod that does not become ready.
+   */
   async ready(): Promise<void> {
-    await this.#proxy?.whenReady()
+    const proxy = this.#proxy
+    if (!proxy) return
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(true), READY_TIMEOUT_MS)
+    })
+    const isLate = await Promise.race([proxy.whenReady().then(() => false), late])
+    clearTimeout(timer)
+    if (!isLate) return
+    const missing = proxy.waitingFor.join(', ') || proxy.state
+    this.#host.onProblem(
+      this.workload,
+      `its sidecar is not ready after ${READY_TIMEOUT_MS / 1000} s; it waits for ${missing}`,
+    )
   }
 
   /** The capture socket of any destination, opened when first asked for. */

@@ -40,9 +40,10 @@ export interface LogFile {
 export interface RouteSubscriptions {
   /**
    * Calls `onUpdate` now if the configuration is there, and at each change. An `onUpdate` that throws
-   * rejects (NACKs) the update with the error's message; the last good one stays.
+   * rejects (NACKs) the update with the error's message; the last good one stays. `onUnreadable` is called while there is
+   * none, when a response that may have held it could not be read.
    */
-  subscribe(name: string, onUpdate: (config: RouteConfiguration) => void): { close(): void }
+  subscribe(name: string, onUpdate: (config: RouteConfiguration) => void, onUnreadable?: () => void): { close(): void }
 }
 
 /** Errors of a config, collected: each with the field path it is about. */

@@ -209,6 +209,15 @@ export class ProxyServer {
     return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }))
   }
 
+  /** What keeps the proxy from being LIVE: clusters and listeners that wait for endpoints, routes or secrets. */
+  get waitingFor(): string[] {
+    const listeners = this.listeners.all().filter(({ active, warming }) => !active && warming)
+    return [
+      ...this.clusters.warmingNames().map((name) => `cluster ${name}`),
+      ...listeners.map((l) => `listener ${l.name}`),
+    ]
+  }
+
   /** True when the proxy is LIVE. */
   get ready(): boolean {
     return this.state === 'LIVE'

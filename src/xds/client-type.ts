@@ -29,6 +29,8 @@ export interface TypeHandler {
   onUpdate(update: Update): readonly string[] | undefined
   /** Nothing came for these names (`*` for a wildcard) within the initial fetch timeout. */
   onFetchTimeout?(names: readonly string[]): void
+  /** A response could not be read at all, and was refused: who waits for what was in it waits in vain. */
+  onUnreadable?(): void
 }
 
 /** Counters of one type, as in Envoy's `cluster_manager.cds.*` and its like. */

@@ -177,6 +177,7 @@ export class AdsClient {
     if (errors.length) {
       for (const { name } of resources) type.arrived(name)
       type.arrived('*')
+      type.handler.onUnreadable?.()
       return this.rejected(type, errors)
     }
     const changes = type.changes(response, resources, removed)

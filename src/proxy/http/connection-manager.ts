@@ -71,16 +71,23 @@ class HttpConnectionHandler implements ConnectionHandler {
     }
     problems.throwIfAny()
     if (routeSpecifier.case === 'rds') {
-      this.subscription = context.routes.subscribe(routeSpecifier.value.routeConfigName, (routes) => {
+      const onUpdate = (routes: RouteConfiguration) => {
         try {
           use(routes, routing)
         } finally {
-          // Refused routes keep nobody waiting: without any, requests get 404 (rds_route_config_subscription.cc).
-          this.refused = this.manager.routes === undefined
-          this.warmed()
+          this.routesCame()
         }
-      })
+      }
+      this.subscription = context.routes.subscribe(routeSpecifier.value.routeConfigName, onUpdate, () =>
+        this.routesCame(),
+      )
     }
+  }
+
+  /** Refused routes keep nobody waiting: without any, requests get 404 (rds_route_config_subscription.cc). */
+  private routesCame(): void {
+    this.refused = this.manager.routes === undefined
+    this.warmed()
   }
 
   private warmed(): void {

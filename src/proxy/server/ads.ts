@@ -84,6 +84,7 @@ export class Ads {
       this.cds = this.client.subscribe(CLUSTER_TYPE, '*', {
         onUpdate: (update) => this.onClusters(update),
         onFetchTimeout: () => this.clustersCame(),
+        onUnreadable: () => this.clustersCame(),
       })
     } else {
       this.clustersCame()
@@ -107,6 +108,7 @@ export class Ads {
     this.lds = this.client.subscribe(LISTENER_TYPE, '*', {
       onUpdate: (update) => this.onListeners(update),
       onFetchTimeout: () => this.listenersCame(),
+      onUnreadable: () => this.listenersCame(),
     })
   }
 
@@ -230,6 +232,7 @@ export class Ads {
           collect(update.added, (resource, version) =>
             routes.set(resource as RouteConfiguration, version || update.version),
           ),
+        onUnreadable: () => routes.unreadable(),
       })
       return
     }

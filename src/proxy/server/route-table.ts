@@ -2,11 +2,16 @@ import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import type { VersionedResource } from '../admin/view.ts'
 import type { RouteSubscriptions } from '../context.ts'
 
+interface Subscriber {
+  readonly onUpdate: (config: RouteConfiguration) => void
+  readonly onUnreadable: (() => void) | undefined
+}
+
 interface Entry {
   config: RouteConfiguration | undefined
   version: string
   updated: number
-  readonly subscribers: Set<(config: RouteConfiguration) => void>
+  readonly subscribers: Set<Subscriber>
 }
 
 /** Route configurations by name, for those who use them, and the names to ask RDS for. */
@@ -25,7 +30,11 @@ export class RouteTable implements RouteSubscriptions {
     return [...this.entries.keys()]
   }
 
-  subscribe(name: string, onUpdate: (config: RouteConfiguration) => void): { close(): void } {
+  subscribe(
+    name: string,
+    onUpdate: (config: RouteConfiguration) => void,
+    onUnreadable?: () => void,
+  ): { close(): void } {
     let entry = this.entries.get(name)
     if (!entry) {
       entry = { config: undefined, version: '', updated: 0, subscribers: new Set() }
@@ -33,10 +42,9 @@ export class RouteTable implements RouteSubscriptions {
       this.onWanted?.(name, true)
     }
     const { subscribers } = entry
-    // Wrapped: one function may subscribe twice.
-    const own = (config: RouteConfiguration) => onUpdate(config)
+    const own: Subscriber = { onUpdate, onUnreadable }
     subscribers.add(own)
-    if (entry.config) own(entry.config)
+    if (entry.config) onUpdate(entry.config)
     let open = true
     return {
       close: () => {
@@ -57,7 +65,7 @@ export class RouteTable implements RouteSubscriptions {
     const errors = new Set<string>()
     for (const subscriber of [...entry.subscribers]) {
       try {
-        subscriber(config)
+        subscriber.onUpdate(config)
       } catch (error) {
         errors.add(error instanceof Error ? error.message : String(error))
       }
@@ -66,6 +74,13 @@ export class RouteTable implements RouteSubscriptions {
     entry.config = config
     entry.version = version
     entry.updated = this.wallNow()
+  }
+
+  /** A response could not be read: whoever has no routes yet learns that none will come of it. */
+  unreadable(): void {
+    for (const { config, subscribers } of [...this.entries.values()]) {
+      if (!config) for (const subscriber of [...subscribers]) subscriber.onUnreadable?.()
+    }
   }
 
   /** What is held, by name, for admin. */
