@@ -6,11 +6,13 @@ import { ProxyServer } from '../proxy/server.ts'
 import { SystemRuntime } from '../runtime-system.ts'
 import { loadBootstrap, parseBootstrap } from '../xds/bootstrap.ts'
 import { make, schemaOf } from '../xds/messages.ts'
+import { inlineFurther } from './engine.ts'
 import { CliError } from './errors.ts'
 import type { ProxyOptions } from './proxy-options.ts'
 
 /** Runs one proxy until it is told to stop. Throws a CliError when it cannot serve. */
 export async function runProxy(options: ProxyOptions): Promise<void> {
+  inlineFurther()
   const bootstrap = await readBootstrap(options)
   const quiet = ['error', 'critical', 'off'].includes(options.logLevel)
   let quit = () => {}

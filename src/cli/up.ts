@@ -3,6 +3,7 @@ import pc from 'picocolors'
 import type { Problem } from '../api/problems.ts'
 import type { WorkloadView } from '../mesh/control/api.ts'
 import type { Mesh, MeshEvent } from '../mesh/mesh.ts'
+import { inlineFurther } from './engine.ts'
 import { CliError } from './errors.ts'
 import { hostPort } from './options.ts'
 import { reportProblems } from './problems.ts'
@@ -48,6 +49,7 @@ function seed(text: string): number {
 
 async function run(files: string[], options: Options): Promise<void> {
   const started = performance.now()
+  inlineFurther()
   const { Mesh } = await import('../mesh/mesh.ts')
   let running = false
   const mesh = await Mesh.start({

@@ -23,7 +23,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   private readonly codec: ServerConnection
   private readonly started: number
   private spare: Exchange | undefined
-  private readonly active = new Set<Exchange>()
+  /** Exchanges not yet over. */
+  private active = 0
   private requests = 0
   /** Responses from now on say that the connection will close. */
   private draining = false
@@ -116,19 +117,18 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     this.idleTimer.stop()
     const exchange = this.spare ?? new Exchange(this, this.manager)
     this.spare = undefined
-    this.active.add(exchange)
+    this.active++
     stream.handler = exchange
     exchange.start(stream, head, endStream)
   }
 
   /** An exchange has ended. */
   exchangeDone(exchange: Exchange): void {
-    this.active.delete(exchange)
+    this.active--
     if (exchange.recyclable) this.spare = exchange
     this.countBytes()
     const { config, wheel } = this.manager
-    if (this.active.size === 0 && config.idleTimeout > 0 && !this.draining)
-      wheel.start(this.idleTimer, config.idleTimeout)
+    if (this.active === 0 && config.idleTimeout > 0 && !this.draining) wheel.start(this.idleTimer, config.idleTimeout)
   }
 
   /** The client went away, or the proxy ended the connection, with a request open. */
@@ -233,14 +233,13 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
         return
       case DRAIN:
         // An HTTP/1 connection is told with its next response; one that has none goes after the delayed close.
-        if (this.active.size === 0)
-          this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
+        if (this.active === 0) this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
         return
       case HEAD:
         this.headTimedOut()
         return
       default:
-        if (this.active.size > 0) return
+        if (this.active > 0) return
         stats.cxDelayedCloseTimeout.inc()
         this.close()
     }
