@@ -15,7 +15,7 @@ const PROBE_TIMEOUT_MS = 1000
 export interface Apps {
   /** Container port to where it listens. */
   readonly addresses: ReadonlyMap<number, SocketAddress>
-  /** How it came to be, for people: `stand-in`, `httpbin stand-in`, `given`, `command`. */
+  /** How it came to be, for people: `stand-in`, `httpbin stand-in`, `given`, `command`; `none` without ports. */
   readonly how: string
   close(): Promise<void>
 }
@@ -38,7 +38,7 @@ export async function startApps(workload: Workload, ports: readonly number[], ho
   for (const problem of settings.problems) host.onProblem(problem)
   const addresses = new Map<number, SocketAddress>()
   const closing: (() => Promise<void>)[] = []
-  let how = 'stand-in'
+  let how = 'none'
   for (const [port, at] of settings.addresses) {
     addresses.set(port, at)
     how = 'given'
@@ -58,7 +58,7 @@ export async function startApps(workload: Workload, ports: readonly number[], ho
     how = 'command'
   } else if (missing.length > 0) {
     const isHttpbin = workload.containers.some((c) => /(^|\/)(go-)?httpbin(:|@|$)/.test(c.image))
-    if (isHttpbin) how = 'httpbin stand-in'
+    how = isHttpbin ? 'httpbin stand-in' : 'stand-in'
     const handler = isHttpbin ? httpbin(identity) : echo(identity, settings.calls, host.reach)
     const standIn: StandIn = await startStandIn(handler)
     for (const port of missing) addresses.set(port, standIn)

@@ -12,7 +12,7 @@ export interface WorkloadView {
   /** The loopback address beneath. */
   readonly address: string
   readonly sidecar: boolean
-  /** How its app came to be: `stand-in`, `given`, `command`. */
+  /** How its app came to be: `stand-in`, `given`, `command`; `none` without ports. */
   readonly app: string
   /** Container port to where it is reached from outside its pod. */
   readonly inbound: Readonly<Record<string, string>>
