@@ -137,13 +137,13 @@ data:
   })
 
   it('warmup: a new pod takes its share slowly', async () => {
-    const warmup = 'loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s, minimumPercent: 1}}'
+    const warmup = 'loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 4s, minimumPercent: 1}}'
     mesh = await startMesh(
       { 'mesh.yaml': [client(), service('reviews'), pod('reviews', 'v1'), rule(warmup)].join(''), 'new.yaml': '' },
       { watch: true },
     )
     await mesh.split('client', url, 10)
-    await passing(1100)
+    await passing(4100)
     await mesh.write('new.yaml', pod('reviews', 'v2'))
     const { v1 = 0, v2 = 0 } = await mesh.split('client', url, 60)
     expect(v2).toBeLessThan(v1 / 2)
