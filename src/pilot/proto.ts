@@ -1,7 +1,7 @@
 import type { JsonObject } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
 import { parseDuration } from '../api/duration.ts'
-import { messageIn, packed } from '../xds/messages.ts'
+import { packed } from '../xds/messages.ts'
 
 /** A Duration as messages take it. */
 export interface DurationInit {
@@ -69,24 +69,4 @@ export function cidr(text: string): { addressPrefix: string; prefixLen: number }
   const [addressPrefix = '', bits] = text.split('/')
   if (addressPrefix === '') return undefined
   return { addressPrefix, prefixLen: bits === undefined ? (addressPrefix.includes(':') ? 128 : 32) : Number(bits) }
-}
-
-/** Whether two messages say the same. Messages in Anys are compared without being serialised. */
-export function sameMessage(a: unknown, b: unknown): boolean {
-  if (a === b) return true
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null)
-    return Number.isNaN(a) && Number.isNaN(b)
-  if (Array.isArray(a)) {
-    return Array.isArray(b) && a.length === b.length && a.every((item, index) => sameMessage(item, b[index]))
-  }
-  if (a instanceof Uint8Array) return b instanceof Uint8Array && Buffer.compare(a, b) === 0
-  const left = a as Record<string, unknown>
-  const right = b as Record<string, unknown>
-  if (left.$typeName === 'google.protobuf.Any' && right.$typeName === left.$typeName) {
-    return left.typeUrl === right.typeUrl && sameMessage(messageIn(a as Any), messageIn(b as Any))
-  }
-  const keys = Object.keys(left)
-  return (
-    keys.length === Object.keys(right).length && keys.every((key) => key in right && sameMessage(left[key], right[key]))
-  )
 }

@@ -1,7 +1,7 @@
 import type { Message } from '@bufbuild/protobuf'
 import { pack } from '../xds/messages.ts'
+import { sameMessage } from '../xds/same-message.ts'
 import type { VersionedResource } from '../xds/snapshot.ts'
-import { sameMessage } from './proto.ts'
 
 /**
  * Gives versions to resources: the same message is the same resource, and so is one that says the same as what a

@@ -61,8 +61,6 @@ export interface ConnectionHandler {
   onConnection(transport: Transport): void
   /** Resolves true once warm: RDS has arrived. Called once. */
   whenWarm(ready: () => void): void
-  /** The listener is going away or the proxy drains: tell open connections to finish. */
-  drain(): void
   /** The filter chain is gone for good: drop subscriptions. Connections still open go on. */
   close(): void
   /** For admin: number of open connections. */

@@ -105,12 +105,6 @@ class HttpConnectionHandler implements ConnectionHandler {
     else this.ready = ready
   }
 
-  drain(): void {
-    // HTTP/1 connections are told with their next response; an idle one is closed with the filter chain at last.
-    this.manager.draining = true
-    for (const connection of this.open) connection.sayGoodbye()
-  }
-
   close(): void {
     this.subscription?.close()
   }

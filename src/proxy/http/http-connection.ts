@@ -259,11 +259,6 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     this.manager.wheel.start(this.drainTimer, this.manager.config.drainTimeout || 1)
   }
 
-  /** The listener drains: protocols that can tell an idle client do. */
-  sayGoodbye(): void {
-    if (this.codec.protocol === 'HTTP/2') this.startDrain()
-  }
-
   close(): void {
     this.closedLocally = true
     this.codec.close()

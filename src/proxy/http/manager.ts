@@ -22,8 +22,6 @@ export class HttpManager {
   readonly localReplies: LocalReplyRewriter | undefined
   /** The route table in force; undefined until RDS has answered. Swapped as a whole. */
   routes: RouteTable | undefined = undefined
-  /** The listener is going away. */
-  draining = false
   private readonly loggers: readonly AccessLogger[]
 
   constructor(
@@ -48,7 +46,7 @@ export class HttpManager {
 
   /** Whether new responses should close their connections. */
   get closing(): boolean {
-    return this.draining || this.context.draining()
+    return this.context.draining()
   }
 
   log(info: StreamInfo): void {

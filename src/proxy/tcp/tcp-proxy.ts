@@ -28,8 +28,6 @@ export const tcpProxy: TerminalFilterFactory = (
       new TcpSession(shared, transport).start()
     },
     whenWarm: (ready) => ready(),
-    // Bytes have no place to say goodbye in: connections go on until the listener is taken away.
-    drain() {},
     close() {},
     get connections() {
       return shared.sessions.size

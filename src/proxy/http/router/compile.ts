@@ -228,6 +228,9 @@ class Compiler {
     if (action.case === 'route' && action.value.retryPolicy?.retryPriority) {
       this.context.notEnforced?.('route.retry_policy.retry_priority')
     }
+    if (action.case === 'directResponse' && action.value.bodyFormat) {
+      this.context.notEnforced?.('route.direct_response.body_format')
+    }
     const forward =
       action.case === 'route'
         ? compileForward(action.value, match.path, proto, hostProto, this.config, problems, `${path}.route`)

@@ -1,4 +1,5 @@
 import { headerName } from '../../http/headers.ts'
+import { grpcStatusOf as grpcStatusOfHttp } from '../../http/local-replies.ts'
 import type { StreamInfo } from '../../stream-info.ts'
 import { numberOperator, type Operator, type OperatorTable, textOperator } from './operator.ts'
 
@@ -45,27 +46,6 @@ const SNAKE = [
   'UNAUTHENTICATED',
 ] as const
 
-/** The gRPC status that an HTTP status stands for (source/common/grpc/status.cc). */
-export function httpToGrpcStatus(code: number): number {
-  switch (code) {
-    case 400:
-      return 13
-    case 401:
-      return 16
-    case 403:
-      return 7
-    case 404:
-      return 12
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      return 14
-    default:
-      return 2
-  }
-}
-
 function parsed(text: string | undefined): number | undefined {
   if (text === undefined || text === '') return undefined
   return /^\d+$/.test(text) ? Number(text) : -1
@@ -79,7 +59,7 @@ export function grpcStatusOf(info: StreamInfo): number | undefined {
   return (
     parsed(info.responseTrailers?.get(GRPC_STATUS)) ??
     parsed(info.response?.get(GRPC_STATUS)) ??
-    (info.responseCode === 0 ? undefined : httpToGrpcStatus(info.responseCode))
+    (info.responseCode === 0 ? undefined : grpcStatusOfHttp(info.responseCode))
   )
 }
 
