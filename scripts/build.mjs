@@ -1,18 +1,20 @@
 #!/usr/bin/env node
-// Bundles src/cli.ts, with the packages it uses, into dist: cli.js, and chunks/ that each verb loads as it needs them.
+// Bundles src/cli.ts and src/testing, with the packages they use, into dist: cli.js, testing.js, and chunks/ that each
+// verb loads as it needs them; and types/ for those who import dinghy/testing.
 //   node scripts/build.mjs [FOLDER]
 // A bundle, since opening some hundred small files took a third of the time in which `dinghy proxy` starts; not
 // minified, since that gained nothing and stack traces stay legible. Types are `npm run typecheck`'s business.
 import fs from 'node:fs'
 import path from 'node:path'
 import { rolldown } from 'rolldown'
+import { writeTypes } from './types.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
 const dist = path.resolve(process.argv[2] ?? path.join(root, 'dist'))
 
 const bundle = await rolldown({
   cwd: root,
-  input: { cli: 'src/cli.ts' },
+  input: { cli: 'src/cli.ts', testing: 'src/testing/index.ts' },
   platform: 'node',
   tsconfig: 'tsconfig.json',
   // Loaded by the verbs that speak gRPC alone, and it looks for files beside its own.
@@ -36,6 +38,7 @@ fs.rmSync(dist, { recursive: true, force: true })
 for (const file of output) write(file.fileName, file.type === 'chunk' ? file.code : file.source)
 write('chunks/descriptors.jsonl', fs.readFileSync(path.join(root, 'gen', 'descriptors.jsonl')))
 fs.chmodSync(path.join(dist, 'cli.js'), 0o755)
+writeTypes(root, path.join(dist, 'types'), 'testing/index')
 
 function write(name, content) {
   const file = path.join(dist, name)

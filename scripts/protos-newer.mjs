@@ -20,7 +20,25 @@ export const newer = {
       Cluster: 'google.protobuf.Duration dns_jitter = 58; xds.type.matcher.v3.Matcher transport_socket_matcher = 59;',
     },
   },
+  'envoy/config/common/mutation_rules/v3/mutation_rules.proto': {
+    imports: ['envoy/type/matcher/v3/string.proto'],
+    add: {
+      HeaderMutation: `
+        message RemoveOnMatch {
+          type.matcher.v3.StringMatcher key_matcher = 1 [(validate.rules).message = {required: true}];
+        }`,
+      'HeaderMutation.action': 'RemoveOnMatch remove_on_match = 3;',
+    },
+  },
   'envoy/config/core/v3/address.proto': { add: { SocketAddress: 'string network_namespace_filepath = 7;' } },
+  'envoy/config/core/v3/base.proto': {
+    add: { KeyValueAppend: 'KeyValuePair record = 3;' },
+    types: `
+      message KeyValuePair {
+        string key = 1 [(validate.rules).string = {min_len: 1 max_bytes: 16384}];
+        google.protobuf.Value value = 2;
+      }`,
+  },
   'envoy/config/core/v3/protocol.proto': {
     imports: ['envoy/type/matcher/v3/string.proto'],
     add: {
@@ -29,6 +47,17 @@ export const newer = {
         'google.protobuf.UInt64Value max_metadata_size = 17; google.protobuf.BoolValue enable_huffman_encoding = 18;',
       HttpProtocolOptions: 'google.protobuf.UInt32Value max_response_headers_kb = 7;',
     },
+  },
+  'envoy/config/core/v3/proxy_protocol.proto': {
+    imports: ['envoy/config/core/v3/substitution_format_string.proto'],
+    add: { ProxyProtocolConfig: 'repeated TlvEntry added_tlvs = 3;' },
+    types: `
+      message TlvEntry {
+        uint32 type = 1 [(validate.rules).uint32 = {lt: 256}];
+        bytes value = 2;
+        SubstitutionFormatString format_string = 3;
+      }
+      message PerHostConfig { repeated TlvEntry added_tlvs = 1; }`,
   },
   'envoy/config/listener/v3/listener.proto': {
     add: {
@@ -129,6 +158,15 @@ export const newer = {
     },
     imports: ['google/protobuf/struct.proto'],
   },
+  'envoy/extensions/filters/http/header_mutation/v3/header_mutation.proto': {
+    imports: ['envoy/config/core/v3/base.proto'],
+    add: {
+      Mutations: `
+        repeated config.core.v3.KeyValueMutation query_parameter_mutations = 3;
+        repeated config.common.mutation_rules.v3.HeaderMutation response_trailers_mutations = 4;
+        repeated config.common.mutation_rules.v3.HeaderMutation request_trailers_mutations = 5;`,
+    },
+  },
   'envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata.proto': {
     add: { Config: 'string stat_prefix = 3;' },
   },
@@ -206,6 +244,11 @@ export const newer = {
       'TcpProxy.TunnelingConfig': 'string request_id_header = 8; string request_id_metadata_key = 9;',
     },
     types: 'enum UpstreamConnectMode { IMMEDIATE = 0; ON_DOWNSTREAM_DATA = 1; ON_DOWNSTREAM_TLS_HANDSHAKE = 2; }',
+  },
+  'envoy/extensions/http/original_ip_detection/xff/v3/xff.proto': {
+    imports: ['envoy/config/core/v3/address.proto', 'google/protobuf/wrappers.proto'],
+    add: { XffConfig: 'XffTrustedCidrs xff_trusted_cidrs = 2; google.protobuf.BoolValue skip_xff_append = 3;' },
+    types: 'message XffTrustedCidrs { repeated config.core.v3.CidrRange cidrs = 1; }',
   },
   'envoy/extensions/load_balancing_policies/common/v3/common.proto': {
     imports: [ROUTE],

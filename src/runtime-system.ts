@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import type { Runtime, Timer } from './runtime.ts'
-import { SeededRandom } from './seeded-random.ts'
+import { forkSeed, SeededRandom } from './seeded-random.ts'
 
 /** How many random words are drawn from the kernel at once: a call per request, or per hundred, shows in profiles. */
 const POOL_WORDS = 16 * 1024
@@ -72,6 +72,10 @@ export class SystemRuntime implements Runtime {
       HEX[0x80 | ((c >>> 24) & 63)]
     }${HEX[(c >>> 16) & 255]}-${HEX[(c >>> 8) & 255]}${HEX[c & 255]}${hex(d)}`
   }
+
+  fork(_name: string): Runtime {
+    return this
+  }
 }
 
 function hex(word: number): string {
@@ -100,13 +104,22 @@ class SystemTimer implements Timer {
   }
 }
 
-/** The machine's clock with chance that follows a seed, so that splits and faults come out the same in each run. */
+/**
+ * The machine's clock with chance that follows a seed, so that splits and faults come out the same in each run. Ids
+ * have a stream of their own: how many are made depends on more than the requests.
+ */
 export class SeededRuntime extends SystemRuntime {
+  readonly seed: number
   private readonly chance: SeededRandom
+  private readonly ids: SeededRandom
+  private makingId = false
 
+  /** `seed`: a whole number; its lower 32 bits count. */
   constructor(seed: number) {
     super()
+    this.seed = seed
     this.chance = new SeededRandom(seed)
+    this.ids = new SeededRandom(forkSeed(seed, 'ids'))
   }
 
   override random(): number {
@@ -114,6 +127,17 @@ export class SeededRuntime extends SystemRuntime {
   }
 
   override randomU32(): number {
-    return this.chance.next()
+    return this.makingId ? this.ids.next() : this.chance.next()
+  }
+
+  override uuid(): string {
+    this.makingId = true
+    const id = super.uuid()
+    this.makingId = false
+    return id
+  }
+
+  override fork(name: string): Runtime {
+    return new SeededRuntime(forkSeed(this.seed, name))
   }
 }

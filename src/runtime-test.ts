@@ -1,5 +1,5 @@
 import type { Runtime, Timer } from './runtime.ts'
-import { SeededRandom } from './seeded-random.ts'
+import { forkSeed, SeededRandom, uuidOf } from './seeded-random.ts'
 
 interface Waiting extends Timer {
   readonly at: number
@@ -15,12 +15,14 @@ interface Waiting extends Timer {
 export class TestRuntime implements Runtime {
   private time = 0
   private wall: number
+  private readonly seed: number
   private readonly chance: SeededRandom
   private order = 0
   private timers: Waiting[] = []
 
   /** `seed`: 32 bits; `wallStart`: ms since the epoch at which the wall clock starts. */
   constructor(seed = 1, wallStart = Date.UTC(2024, 0, 1)) {
+    this.seed = seed
     this.chance = new SeededRandom(seed)
     this.wall = wallStart
   }
@@ -56,10 +58,20 @@ export class TestRuntime implements Runtime {
   }
 
   uuid(): string {
-    const word = () => this.randomU32().toString(16).padStart(8, '0')
-    const hex = word() + word() + word() + word()
-    const variant = '89ab'[Number.parseInt(hex[16]!, 16) & 3]
-    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20)}`
+    return uuidOf(() => this.randomU32())
+  }
+
+  fork(name: string): Runtime {
+    const chance = new TestRuntime(forkSeed(this.seed, name))
+    return {
+      now: () => this.now(),
+      wallNow: () => this.wallNow(),
+      after: (ms, fn) => this.after(ms, fn),
+      random: () => chance.random(),
+      randomU32: () => chance.randomU32(),
+      uuid: () => chance.uuid(),
+      fork: (further) => this.fork(`${name}/${further}`),
+    }
   }
 
   /** Moves both clocks by `ms`, running every timer that falls due on the way at its own time. */

@@ -20,4 +20,9 @@ export interface Runtime {
   randomU32(): number
   /** A version-4 UUID, lower case. */
   uuid(): string
+  /**
+   * The same clock with a stream of chance of its own: under a seed one that follows from the seed and the name, so that
+   * what others draw does not matter; without a seed the same chance.
+   */
+  fork(name: string): Runtime
 }

@@ -297,8 +297,7 @@ describe('kinds', () => {
   })
 
   it('that steer traffic, but are not enforced, are warned of', () => {
-    expect(of('networking.k8s.io/v1', 'Ingress')).toEqual(['2:1 warning not enforced yet: Ingress'])
-    expect(of('gateway.networking.k8s.io/v1', 'HTTPRoute')).toEqual(['2:1 warning not enforced yet: HTTPRoute'])
+    expect(of('networking.k8s.io/v1', 'NetworkPolicy')).toEqual(['2:1 warning not enforced yet: NetworkPolicy'])
     expect(of('extensions.istio.io/v1alpha1', 'WasmPlugin')).toEqual(['2:1 warning not enforced yet: WasmPlugin'])
   })
 

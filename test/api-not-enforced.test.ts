@@ -30,8 +30,8 @@ spec:
       connectionPool:
         ${pool}
 `
-  const said = (text: string) =>
-    loadText('f.yaml', text)
+  const said = (text: string, file = 'f.yaml') =>
+    loadText(file, text)
       .problems.filter(({ message }) => message.startsWith('not enforced yet'))
       .map(({ line, col, severity, message }) => `${line}:${col} ${severity} ${message}`)
 
@@ -49,31 +49,45 @@ spec:
   })
 
   it('may hang on a value', () => {
-    const of = (type: string) =>
-      said(
-        `apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports: [{port: 80}]\n  sessionAffinity: ${type}\n`,
-      )
-    expect(of('None')).toEqual([])
-    expect(of('ClientIP')).toEqual(['6:3 warning not enforced yet: session affinity (spec.sessionAffinity)'])
+    const of = (mode: string) =>
+      said(`{accessLogFile: /dev/stdout, defaultConfig: {interceptionMode: ${mode}}}`, 'mesh.yaml')
+    expect(of('REDIRECT')).toEqual([])
+    expect(of('TPROXY')).toEqual([
+      "1:64 warning not enforced yet: the client's own address as the source of connections to the app (spec.defaultConfig.interceptionMode)",
+    ])
+  })
+
+  it('is told apart from what has no effect in Istio either', () => {
+    const text = `apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports: [{port: 80}]\n  sessionAffinity: ClientIP\n`
+    expect(said(text)).toEqual([])
+    expect(loadText('f.yaml', text).problems.map(({ line, col, message }) => `${line}:${col} ${message}`)).toEqual([
+      "6:3 has no effect on sidecars: sidecars balance by themselves; a DestinationRule's consistentHash with useSourceIp keeps clients together (spec.sessionAffinity)",
+    ])
+  })
+
+  it('is said of what a pod sets for its own proxy', () => {
+    const pod = (settings: string) =>
+      `apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  annotations:\n    proxy.istio.io/config: "${settings}"\nspec: {containers: [{name: a, image: a}]}\n`
+    expect(said(pod('drainDuration: 1s'))).toEqual([])
+    expect(said(pod('{drainDuration: 1s, concurrency: 2}'))).toEqual([
+      '6:5 warning not enforced yet: threads of a sidecar (concurrency)',
+    ])
   })
 
   it('may hang on the form of a value', () => {
     const of = (name: string) =>
       said(`apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - {name: ${name}, port: 80}\n`)
-    for (const name of ['http', 'https', 'tcp-grpc', 'grpcx']) expect(of(name)).toEqual([])
-    for (const name of ['grpc', 'http2-web', 'grpc-webs'])
-      expect(of(name)).toEqual(['6:6 warning not enforced yet: HTTP/2 and gRPC through a sidecar (spec.ports[].name)'])
-    expect(of('grpc-web')).toEqual([
-      '6:6 warning not enforced yet: gRPC-Web (the listeners of the port are refused) (spec.ports[].name)',
-    ])
+    for (const name of ['http', 'grpc', 'http2-web', 'grpc-web', 'mongoose']) expect(of(name)).toEqual([])
+    for (const name of ['mongo', 'mongo-db'])
+      expect(of(name)).toEqual(['6:6 warning not enforced yet: statistics of MongoDB traffic (spec.ports[].name)'])
   })
 
   it('may hang on a key that holds dots', () => {
     const pod = (annotation: string) =>
       `apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  annotations:\n    ${annotation}\nspec: {containers: [{name: a, image: a}]}\n`
     expect(said(pod('sidecar.istio.io/inject: "true"'))).toEqual([])
-    expect(said(pod('traffic.sidecar.istio.io/excludeOutboundPorts: "80"'))).toEqual([
-      '6:5 warning not enforced yet: exceptions from capture (metadata.annotations."traffic.sidecar.istio.io/excludeOutboundPorts")',
+    expect(said(pod('sidecar.istio.io/extraStatTags: "a"'))).toEqual([
+      '6:5 warning not enforced yet: the choice of statistics (metadata.annotations."sidecar.istio.io/extraStatTags")',
     ])
   })
 })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { KINDS } from '../src/api/kinds-table.ts'
+import { KINDS, writtenKind } from '../src/api/kinds-table.ts'
 import { loadText } from '../src/api/load.ts'
 import type { Kind } from '../src/api/objects.ts'
 import { formatProblems } from '../src/api/problems.ts'
@@ -40,6 +40,20 @@ const BODIES: Record<Kind, object> = {
   ServiceAccount: { automountServiceAccountToken: false },
   ConfigMap: { data: { a: 'b' } },
   Secret: { type: 'Opaque', data: { a: 'Yg==' }, stringData: { c: 'd' } },
+  Ingress: {
+    spec: {
+      rules: [
+        {
+          host: 'a.com',
+          http: {
+            paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: 'a', port: { number: 80 } } } }],
+          },
+        },
+      ],
+      tls: [{ hosts: ['a.com'], secretName: 'a' }],
+    },
+  },
+  IngressClass: { spec: { controller: 'istio.io/ingress-controller' } },
   VirtualService: {
     spec: {
       hosts: ['a', 'b.example.com'],
@@ -197,6 +211,99 @@ const BODIES: Record<Kind, object> = {
     },
   },
   ProxyConfig: { spec: { selector, concurrency: 1, environmentVariables: { a: 'b' } } },
+  GatewayClass: { spec: { controllerName: 'istio.io/gateway-controller', description: 'a' } },
+  KubernetesGateway: {
+    spec: {
+      gatewayClassName: 'istio',
+      addresses: [{ type: 'Hostname', value: 'a.b' }],
+      listeners: [
+        {
+          name: 'http',
+          port: 80,
+          protocol: 'HTTP',
+          allowedRoutes: { namespaces: { from: 'All' }, kinds: [{ kind: 'HTTPRoute' }] },
+        },
+        { name: 'https', port: 443, protocol: 'HTTPS', hostname: '*.a.b', tls: { certificateRefs: [{ name: 'a' }] } },
+        { name: 'tls', port: 444, protocol: 'TLS', tls: { mode: 'Passthrough' } },
+      ],
+      tls: {
+        frontend: { default: { validation: { caCertificateRefs: [{ group: '', kind: 'ConfigMap', name: 'a' }] } } },
+      },
+    },
+  },
+  ListenerSet: { spec: { parentRef: { name: 'a' }, listeners: [{ name: 'http', port: 80, protocol: 'HTTP' }] } },
+  HTTPRoute: {
+    spec: {
+      parentRefs: [
+        { name: 'a', sectionName: 'http' },
+        { group: '', kind: 'Service', name: 'b', port: 80 },
+      ],
+      hostnames: ['*.a.b'],
+      rules: [
+        {
+          name: 'one',
+          matches: [
+            {
+              path: { type: 'PathPrefix', value: '/a' },
+              headers: [{ name: 'x', value: 'y', type: 'RegularExpression' }],
+              queryParams: [{ name: 'q', value: '1' }],
+              method: 'GET',
+            },
+          ],
+          filters: [
+            {
+              type: 'RequestHeaderModifier',
+              requestHeaderModifier: { set: [{ name: 'a', value: 'b' }], remove: ['c'] },
+            },
+            { type: 'URLRewrite', urlRewrite: { path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/b' } } },
+            {
+              type: 'RequestMirror',
+              requestMirror: { backendRef: { name: 'm', port: 80 }, fraction: { numerator: 1 } },
+            },
+            { type: 'CORS', cors: { allowOrigins: ['https://a.b'], allowMethods: ['GET'], maxAge: 10 } },
+          ],
+          backendRefs: [
+            {
+              name: 'b',
+              port: 80,
+              weight: 1,
+              filters: [
+                { type: 'ResponseHeaderModifier', responseHeaderModifier: { add: [{ name: 'a', value: 'b' }] } },
+              ],
+            },
+          ],
+          timeouts: { request: '2s', backendRequest: '1s' },
+          retry: { attempts: 3, codes: [503], backoff: '100ms' },
+        },
+      ],
+    },
+  },
+  GRPCRoute: {
+    spec: {
+      parentRefs: [{ name: 'a' }],
+      rules: [{ matches: [{ method: { service: 'a.B', method: 'C' } }], backendRefs: [{ name: 'b', port: 80 }] }],
+    },
+  },
+  TCPRoute: { spec: { parentRefs: [{ name: 'a' }], rules: [{ backendRefs: [{ name: 'b', port: 80, weight: 2 }] }] } },
+  TLSRoute: {
+    spec: { parentRefs: [{ name: 'a' }], hostnames: ['a.b'], rules: [{ backendRefs: [{ name: 'b', port: 80 }] }] },
+  },
+  ReferenceGrant: {
+    spec: {
+      from: [{ group: 'gateway.networking.k8s.io', kind: 'HTTPRoute', namespace: 'a' }],
+      to: [{ group: '', kind: 'Service', name: 'b' }],
+    },
+  },
+  BackendTLSPolicy: {
+    spec: {
+      targetRefs: [{ group: '', kind: 'Service', name: 'b', sectionName: 'https' }],
+      validation: {
+        wellKnownCACertificates: 'System',
+        hostname: 'a.b',
+        subjectAltNames: [{ type: 'URI', uri: 'a://b' }],
+      },
+    },
+  },
   MeshConfig: {
     spec: {
       accessLogFile: '/dev/stdout',
@@ -214,7 +321,12 @@ const documentOf = (kind: Kind): { file: string; value: Record<string, unknown> 
   const apiVersion = group === '' ? versions[0]! : `${group}/${versions[0]}`
   return {
     file: 'f.yaml',
-    value: { apiVersion, kind, metadata: { name: 'a', labels: { 'kubernetes.io/service-name': 'a' } }, ...body },
+    value: {
+      apiVersion,
+      kind: writtenKind(kind),
+      metadata: { name: 'a', labels: { 'kubernetes.io/service-name': 'a' } },
+      ...body,
+    },
   }
 }
 

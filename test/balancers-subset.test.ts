@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest'
 import { RoundRobin } from '../src/proxy/upstream/balancers/round-robin.ts'
-import { SubsetBalancer, type SubsetSettings } from '../src/proxy/upstream/balancers/subset.ts'
+import { SubsetBalancer } from '../src/proxy/upstream/balancers/subset.ts'
+import type { SubsetSettings } from '../src/proxy/upstream/balancers/subset-config.ts'
 import { HostHealth } from '../src/proxy/upstream/host.ts'
 import { TestRuntime } from '../src/runtime-test.ts'
 import { balancerStats, DEFAULT_COMMON, host, lbContext, prioritySet, tally } from './support/upstream-hosts.ts'
@@ -15,11 +16,15 @@ const SETTINGS: SubsetSettings = {
   fallback: 'none',
   defaultSubset: {},
   selectors: [
-    { keys: ['version'], fallback: 'unset', fallbackKeys: [] },
-    { keys: ['stage', 'version'], fallback: 'unset', fallbackKeys: [] },
+    { keys: ['version'], fallback: 'unset', fallbackKeys: [], singleHost: false },
+    { keys: ['stage', 'version'], fallback: 'unset', fallbackKeys: [], singleHost: false },
   ],
   panicModeAny: false,
   listAsAny: false,
+  allowRedundantKeys: false,
+  fallbackList: false,
+  localityWeightAware: false,
+  scaleLocalityWeight: false,
 }
 
 function balancer(changes: Partial<SubsetSettings> = {}, hosts = HOSTS): SubsetBalancer {
@@ -54,8 +59,8 @@ it('falls back to any endpoint, or to the default subset', () => {
 
 it('a selector may have a fallback of its own', () => {
   const selectors = [
-    { keys: ['version'], fallback: 'any' as const, fallbackKeys: [] },
-    { keys: ['stage', 'version'], fallback: 'keys' as const, fallbackKeys: ['version'] },
+    { keys: ['version'], fallback: 'any' as const, fallbackKeys: [], singleHost: false },
+    { keys: ['stage', 'version'], fallback: 'keys' as const, fallbackKeys: ['version'], singleHost: false },
   ]
   expect(picks(balancer({ selectors }), { version: 'v3' })).toHaveLength(3)
   expect(picks(balancer({ selectors }), { version: 'v1', stage: 'dev' })).toEqual(['10.0.0.1:80'])

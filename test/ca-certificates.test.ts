@@ -34,6 +34,7 @@ function clock(): Runtime & { ahead: number } {
     random: () => real.random(),
     randomU32: () => real.randomU32(),
     uuid: () => real.uuid(),
+    fork: () => real,
   }
 }
 

@@ -39,7 +39,8 @@ const REFUSED: [format: string, message: string][] = [
   ['%COALESCE({"operators":[]})%', "COALESCE: 'operators' array must not be empty"],
   ['%COALESCE({"operators":["REQ"]})%', 'COALESCE: failed to parse operator at index 0: REQ requires parameters'],
   ['%COALESCE({"operators":["FOO"]})%', "COALESCE: failed to parse operator at index 0: unknown command: 'FOO'"],
-  ['%CEL(1)%', '%CEL% is not supported: CEL expressions in formats are not implemented'],
+  ['%CEL(1 +)%', 'Not able to parse expression: 1:3: found + but expecting end of input'],
+  ['%CEL([1].exists(x, x == 1))%', 'failed to create an expression: Comprehension support is disabled'],
 ]
 
 it.each(REFUSED)('the format %s is refused: %s', (format, message) => {

@@ -77,6 +77,7 @@ function mutate(hcm: object, headers: Record<string, string>, from = connection(
   head.forEach((name, value) => {
     out[name] = name in out ? `${out[name]} | ${value}` : value
   })
+  if (typeof internal !== 'boolean') throw new Error(`refused with ${internal.status}`)
   return { headers: out, trusted: info.trustedClientIp, internal, scheme: head.scheme }
 }
 

@@ -145,7 +145,7 @@ describe('timeouts', () => {
 test('requests are mirrored, the answer to the copy dropped', async () => {
   const a = await upstream('a')
   const b = await upstream('b', { status: 500, body: 'ignored' })
-  const p = await proxy(toA({ request_mirror_policies: [{ cluster: 'b' }, { cluster: 'unknown' }] }), [a, b])
+  const p = await proxy(toA({ request_mirror_policies: [{ cluster: 'b' }, { cluster_header: 'x-unknown' }] }), [a, b])
   const response = await get(p.http, '/m', { host: 'svc.test:80' }, 'POST', 'copy me')
   expect(response.body).toBe('a')
   await eventually(() => b.received.length === 1 && b.last.body === 'copy me')

@@ -76,7 +76,12 @@ describe('the PROXY protocol', () => {
     ])
     const bytes = Buffer.concat([head, body, Buffer.from('rest')])
     expect(readProxyHeader(bytes.subarray(0, 20))).toBe('more')
-    expect(readProxyHeader(bytes)).toEqual({ version: 2, length: 32, addresses })
+    expect(readProxyHeader(bytes)).toEqual({
+      version: 2,
+      length: 32,
+      addresses,
+      tlvs: [{ type: 4, value: Buffer.from([0]) }],
+    })
   })
 
   test.each([

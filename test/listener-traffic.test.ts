@@ -420,7 +420,11 @@ test('a port that is taken keeps the proxy from starting, with one clear message
 })
 
 test.each<[string, object, string]>([
-  ['an unknown listener filter', { listener_filters: [inspector('original_src', 'OriginalSrc')] }, 'original_src'],
+  [
+    'an unknown listener filter',
+    { listener_filters: [inspector('local_ratelimit', 'LocalRateLimit')] },
+    'local_ratelimit',
+  ],
   ['no filter chain', { filter_chains: [] }, "error adding listener '127.0.0.1:0': no filter chains specified"],
   ['udp', { udp_listener_config: {} }, 'udp_listener_config is not supported'],
   [

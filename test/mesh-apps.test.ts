@@ -118,7 +118,7 @@ describe("an instance's app", () => {
     const messages = mesh.events.flatMap((e) => (e.type === 'workload' ? [e.message] : []))
     expect(messages).toContain('dinghy.dev/app: "9080" is no PORT=HOST:PORT, as in "9080=127.0.0.1:3000"')
     expect(messages).toContain(
-      'unknown annotation dinghy.dev/apps; there are dinghy.dev/app, dinghy.dev/command, dinghy.dev/calls',
+      'unknown annotation dinghy.dev/apps; there are dinghy.dev/app, dinghy.dev/command, dinghy.dev/calls, dinghy.dev/fault',
     )
     expect((await mesh.get('client', 'http://reviews:9080/')).echo?.workload).toBe('reviews-v1')
   })

@@ -239,7 +239,6 @@ test.each<[string, object, string]>([
 
 test('what has no effect is told once', async () => {
   const proxy = await startProxy({
-    overload_manager: {},
     stats_config: { stats_matcher: { reject_all: true } },
     static_resources: {
       listeners: ['a', 'b'].map((name) => ({
@@ -252,7 +251,6 @@ test('what has no effect is told once', async () => {
   })
   cleanup.push(() => proxy.stop())
   expect(proxy.warnings).toEqual([
-    'not enforced yet: bootstrap.overload_manager',
     'not enforced yet: bootstrap.stats_config.stats_matcher',
     'not enforced yet: listener.freebind',
   ])

@@ -349,8 +349,8 @@ describe('refused with the place', () => {
     ],
     [
       'a field that is not there',
-      oneHost([{ match: { prefix: '/' }, route: { cluster: 'a', hedge_policy: {} } }]),
-      /routes\[0\]\.route\.hedge_policy: not supported/,
+      oneHost([{ match: { prefix: '/' }, route: { cluster: 'a', include_vh_rate_limits: true } }]),
+      /routes\[0\]\.route\.include_vh_rate_limits: not supported/,
     ],
     ['no path', oneHost([{ match: {}, route: { cluster: 'a' } }]), /path_specifier/],
   ]

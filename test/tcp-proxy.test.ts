@@ -151,7 +151,7 @@ describe('a connection ends', () => {
 
   test('when nothing has passed for idle_timeout', async () => {
     const server = await upstream()
-    const proxy = await proxyTo([staticCluster('c', server.port)], { cluster: 'c', idle_timeout: '0.05s' })
+    const proxy = await proxyTo([staticCluster('c', server.port)], { cluster: 'c', idle_timeout: '0.3s' })
     const c = client(proxy)
     c.write('x')
     await c.receives('x')
@@ -203,6 +203,33 @@ test('weighted clusters share the connections by weight', async () => {
   expect(seen.a).toBeGreaterThan(0)
 })
 
+test('a reset of one side is a reset of the other, and the log says UR', async () => {
+  const log = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'dinghy-')), 'log')
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.resetAndDestroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  cleanup.push(() => server.close())
+  const proxy = await proxyTo([staticCluster('c', (server.address() as net.AddressInfo).port)], {
+    cluster: 'c',
+    access_log: [
+      {
+        name: 'f',
+        typed_config: {
+          '@type': 'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog',
+          path: log,
+          log_format: { text_format_source: { inline_string: '%RESPONSE_FLAGS%\n' } },
+        },
+      },
+    ],
+  })
+  const c = client(proxy)
+  c.write('ping')
+  await eventually(() => c.error === 'ECONNRESET')
+  await eventually(() => fs.readFileSync(log, 'utf8') === 'UR\n')
+})
+
 test('a hash of the client address keeps a client with its host', async () => {
   const servers = [await upstream('a'), await upstream('b'), await upstream('c')]
   const hosts = servers.map(({ port }) => ({ endpoint: { address: socketAddress(port) } }))
@@ -223,7 +250,11 @@ test('a hash of the client address keeps a client with its host', async () => {
 })
 
 test.each<[string, object, string]>([
-  ['tunneling_config', { cluster: 'c', tunneling_config: { hostname: 'a:1' } }, 'tunneling_config is not supported'],
+  [
+    'a post path of a tunnel that does not POST',
+    { cluster: 'c', tunneling_config: { hostname: 'a:1', post_path: '/p' } },
+    "Can't set a post path when POST method isn't used",
+  ],
   ['a missing cluster', {}, 'ClusterSpecifier'],
 ])('%s is refused by name', async (_name, filter, message) => {
   await expect(proxyTo([], filter)).rejects.toThrow(message)

@@ -143,9 +143,9 @@ it('the same config again is no update; a changed one takes over when warm', asy
 
 it('what is not supported is refused by name', () => {
   const w = start(world())
-  const config = staticCluster([1], { healthChecks: [{}], trackTimeoutBudgets: true, lbPolicy: 6 })
+  const config = staticCluster([1], { useTcpForDnsLookups: true, trackTimeoutBudgets: true, lbPolicy: 6 })
   expect(() => w.clusters.addStatic([config])).toThrow(
-    /'a': cluster.health_checks: not supported.*track_timeout_budgets/,
+    /'a': cluster.use_tcp_for_dns_lookups: not supported.*track_timeout_budgets/,
   )
   expect(() => w.clusters.addStatic([staticCluster([1], { lbPolicy: 6 })])).toThrow(/CLUSTER_PROVIDED/)
 })

@@ -9,6 +9,17 @@ import { EndpointSliceBody } from './kinds/endpoint-slice.ts'
 import { EndpointsBody } from './kinds/endpoints.ts'
 import { EnvoyFilter } from './kinds/envoy-filter.ts'
 import { Gateway } from './kinds/gateway.ts'
+import { BackendTLSPolicy } from './kinds/gateway-api/backend-tls-policy.ts'
+import { GATEWAY_API_GROUP } from './kinds/gateway-api/common.ts'
+import { KubernetesGateway, ListenerSet } from './kinds/gateway-api/gateway.ts'
+import { GatewayClass } from './kinds/gateway-api/gateway-class.ts'
+import { GRPCRoute } from './kinds/gateway-api/grpc-route.ts'
+import { HTTPRoute } from './kinds/gateway-api/http-route.ts'
+import { TCPRoute, TLSRoute } from './kinds/gateway-api/layer4-routes.ts'
+import { ReferenceGrant } from './kinds/gateway-api/reference-grant.ts'
+import { ConditionStatus, GatewayStatus, PolicyStatus, RouteStatus } from './kinds/gateway-api/status.ts'
+import { IngressBody } from './kinds/ingress.ts'
+import { IngressClassBody } from './kinds/ingress-class.ts'
 import { JobBody } from './kinds/job.ts'
 import { MeshConfig } from './kinds/mesh-config.ts'
 import { NamespaceBody } from './kinds/namespace.ts'
@@ -39,6 +50,8 @@ export interface KindInfo {
   body: z.ZodType
   /** The rule that names follow. */
   names: 'subdomain' | 'label' | 'service'
+  /** The kind as it is written, where two groups have one of the same name. */
+  written?: string
 }
 
 const NETWORKING = ['v1', 'v1beta1', 'v1alpha3']
@@ -61,6 +74,10 @@ function istio(group: string, versions: readonly string[], schema: z.ZodType): K
   return { group: `${group}.istio.io`, versions, namespaced: true, body: spec(schema), names: 'subdomain' }
 }
 
+function gatewayApi(versions: readonly string[], schema: z.ZodType, status?: z.ZodType): KindInfo {
+  return { group: GATEWAY_API_GROUP, versions, namespaced: true, body: spec(schema, status), names: 'subdomain' }
+}
+
 /** Every kind that the mesh reads. */
 export const KINDS: Record<Kind, KindInfo> = {
   Namespace: kubernetes('', NamespaceBody, { namespaced: false, names: 'label' }),
@@ -78,6 +95,8 @@ export const KINDS: Record<Kind, KindInfo> = {
   Job: kubernetes('batch', JobBody),
   CronJob: kubernetes('batch', CronJobBody),
   EndpointSlice: kubernetes('discovery.k8s.io', EndpointSliceBody),
+  Ingress: kubernetes('networking.k8s.io', IngressBody),
+  IngressClass: kubernetes('networking.k8s.io', IngressClassBody, { namespaced: false }),
   VirtualService: istio('networking', NETWORKING, VirtualService),
   DestinationRule: istio('networking', NETWORKING, DestinationRule),
   ServiceEntry: {
@@ -94,8 +113,27 @@ export const KINDS: Record<Kind, KindInfo> = {
   RequestAuthentication: istio('security', SECURITY, RequestAuthentication),
   AuthorizationPolicy: istio('security', SECURITY, AuthorizationPolicy),
   Telemetry: istio('telemetry', ['v1', 'v1alpha1'], Telemetry),
+  GatewayClass: { ...gatewayApi(['v1', 'v1beta1'], GatewayClass, ConditionStatus), namespaced: false },
+  KubernetesGateway: { ...gatewayApi(['v1', 'v1beta1'], KubernetesGateway, GatewayStatus), written: 'Gateway' },
+  ListenerSet: gatewayApi(['v1'], ListenerSet, GatewayStatus),
+  HTTPRoute: gatewayApi(['v1', 'v1beta1'], HTTPRoute, RouteStatus),
+  GRPCRoute: gatewayApi(['v1'], GRPCRoute, RouteStatus),
+  TCPRoute: gatewayApi(['v1', 'v1alpha2'], TCPRoute, RouteStatus),
+  TLSRoute: gatewayApi(['v1', 'v1alpha3', 'v1alpha2'], TLSRoute, RouteStatus),
+  ReferenceGrant: gatewayApi(['v1', 'v1beta1'], ReferenceGrant),
+  BackendTLSPolicy: gatewayApi(['v1', 'v1alpha3'], BackendTLSPolicy, PolicyStatus),
   MeshConfig: { ...istio('mesh', ['v1alpha1'], MeshConfig) },
 }
+
+/** The kind as people write it. */
+export function writtenKind(kind: string): string {
+  return (Object.hasOwn(KINDS, kind) && KINDS[kind as Kind].written) || kind
+}
+
+/** The kind of a group that is written so. */
+const BY_GROUP = new Map(
+  (Object.entries(KINDS) as [Kind, KindInfo][]).map(([kind, info]) => [`${info.group}/${info.written ?? kind}`, kind]),
+)
 
 /** Groups whose kinds are all known here, so that any other kind in them is a mistake. */
 const OTHER: Record<string, string> = {
@@ -104,9 +142,8 @@ const OTHER: Record<string, string> = {
   batch: '',
   autoscaling: 'HorizontalPodAutoscaler Scale',
   policy: 'PodDisruptionBudget Eviction PodSecurityPolicy',
-  'networking.k8s.io': 'Ingress IngressClass NetworkPolicy IPAddress ServiceCIDR',
-  'gateway.networking.k8s.io':
-    'BackendTLSPolicy Gateway GatewayClass GRPCRoute HTTPRoute ListenerSet ReferenceGrant TCPRoute TLSRoute UDPRoute',
+  'networking.k8s.io': 'NetworkPolicy IPAddress ServiceCIDR',
+  'gateway.networking.k8s.io': 'UDPRoute',
   'rbac.authorization.k8s.io': 'ClusterRole ClusterRoleBinding Role RoleBinding',
   'storage.k8s.io': 'CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass',
   'scheduling.k8s.io': 'PriorityClass',
@@ -119,7 +156,7 @@ const OTHER: Record<string, string> = {
 
 /** Kinds without a namespace, besides those that the mesh reads. */
 const CLUSTER_SCOPED =
-  'PersistentVolume ComponentStatus IngressClass ServiceCIDR IPAddress GatewayClass ClusterRole ClusterRoleBinding CSIDriver CSINode StorageClass VolumeAttachment VolumeAttributesClass PriorityClass'
+  'PersistentVolume ComponentStatus ServiceCIDR IPAddress ClusterRole ClusterRoleBinding CSIDriver CSINode StorageClass VolumeAttachment VolumeAttributesClass PriorityClass'
 
 /** Whether objects of a kind live in a namespace; kinds that are not known do. */
 export function isNamespaced(lookup: KindLookup, kind: string): boolean {
@@ -128,16 +165,7 @@ export function isNamespaced(lookup: KindLookup, kind: string): boolean {
 
 /** Kinds that steer traffic but do nothing here yet. */
 const UNENFORCED = [
-  'networking.k8s.io/Ingress',
   'networking.k8s.io/NetworkPolicy',
-  'gateway.networking.k8s.io/Gateway',
-  'gateway.networking.k8s.io/HTTPRoute',
-  'gateway.networking.k8s.io/GRPCRoute',
-  'gateway.networking.k8s.io/TLSRoute',
-  'gateway.networking.k8s.io/TCPRoute',
-  'gateway.networking.k8s.io/UDPRoute',
-  'gateway.networking.k8s.io/BackendTLSPolicy',
-  'gateway.networking.k8s.io/ListenerSet',
   'extensions.istio.io/WasmPlugin',
   'extensions.istio.io/TrafficExtension',
 ]
@@ -151,7 +179,7 @@ export type KindLookup =
 /** Kinds by group, for suggestions. */
 export function kindsOfGroup(group: string): string[] {
   const read = Object.entries(KINDS).filter(([, info]) => info.group === group)
-  return [...read.map(([kind]) => kind), ...(OTHER[group] ?? '').split(' ').filter((kind) => kind !== '')]
+  return [...read.map(([kind]) => writtenKind(kind)), ...(OTHER[group] ?? '').split(' ').filter((kind) => kind !== '')]
 }
 
 /** The group and version of an apiVersion. */
@@ -162,18 +190,17 @@ export function splitApiVersion(apiVersion: string): { group: string; version: s
 
 /** Groups that served a kind before it moved to the one that serves it now. */
 export function groupOfKind(kind: string): string | undefined {
-  if (Object.hasOwn(KINDS, kind)) return KINDS[kind as Kind].group
+  if (Object.hasOwn(KINDS, kind) && !KINDS[kind as Kind].written) return KINDS[kind as Kind].group
   return Object.keys(OTHER).find((group) => (OTHER[group] as string).split(' ').includes(kind))
 }
 
 /** Looks up an apiVersion and a kind. Kinds of groups that nothing is known about are `other`. */
 export function lookUp(apiVersion: string, kind: string): KindLookup {
   const { group, version } = splitApiVersion(apiVersion)
-  if (Object.hasOwn(KINDS, kind) && KINDS[kind as Kind].group === group) {
-    const { versions } = KINDS[kind as Kind]
-    return versions.includes(version)
-      ? { known: 'read', kind: kind as Kind }
-      : { known: 'no', suggestion: undefined, versions }
+  const read = BY_GROUP.get(`${group}/${kind}`)
+  if (read) {
+    const { versions } = KINDS[read]
+    return versions.includes(version) ? { known: 'read', kind: read } : { known: 'no', suggestion: undefined, versions }
   }
   if (!Object.hasOwn(OTHER, group)) {
     const builtIn = group === 'extensions' || !group.includes('.')

@@ -143,7 +143,8 @@ class Loader {
     }
     const unknown = unknownFields(info.body, draft.value)
     this.#findings(document, this.#options.strict ? 'error' : 'warning', unknown, place)
-    const object = { ...(parsed.data as Fields), apiVersion, kind, metadata: meta, origin } as ApiObject
+    const known = lookup.known === 'read' ? lookup.kind : kind
+    const object = { ...(parsed.data as Fields), apiVersion, kind: known, metadata: meta, origin } as ApiObject
     const results = validate(object, this.#options)
     for (const { path, message, atKey, severity } of results) this.#say(document, severity, place(path), message, atKey)
     const refused = findings.length > 0 || (this.#options.strict && unknown.length > 0)

@@ -1,5 +1,7 @@
-import { annotations, NO_HTTP2, PROXY_SETTINGS } from './not-enforced-sidecars.ts'
+import { annotations, PROXY_SETTINGS } from './not-enforced-sidecars.ts'
 import type { ApiObject, Kind, Path } from './objects.ts'
+import { PROXY_CONFIG_ANNOTATION, proxySettingsOf } from './proxy-settings.ts'
+import { WITHOUT_EFFECT } from './without-effect.ts'
 
 /** A field (or a whole kind) that is read and checked, but does nothing yet. */
 export interface NotEnforced {
@@ -41,72 +43,20 @@ const policies = (...fields: [path: string, words: string][]): NotEnforced[] =>
     ),
   )
 
-/** The HTTP/2 family of port names and protocols (pkg/config/protocol). */
-const HTTP2 = '(?:http2|grpc(?!-web(?:-|$)))(?:-|$)'
-const ZONES = 'zone-aware routing within a region (the order of regions holds)'
-const NO_GRPC_WEB = 'gRPC-Web (the listeners of the port are refused)'
 const NO_MONGO = 'statistics of MongoDB traffic'
-const NO_DYNAMIC_DNS = 'resolution by DNS on demand (the HTTP listeners of the port are refused)'
-
-/** A command of format strings that nothing here can compute: where it stands, the whole resource is refused. */
-const CEL = '~%CEL\\('
-const NO_CEL = 'CEL expressions in formats'
-
-const HEADER_VALUES = ['headers', 'route[].headers'].flatMap((headers) =>
-  ['request', 'response'].flatMap((side) =>
-    ['set', 'add'].map((operation): [string, string] => [
-      `spec.http[].${headers}.${side}.${operation}{}${CEL}`,
-      `${NO_CEL} (the routes of the port are refused)`,
-    ]),
-  ),
-)
 
 /** Everything that is understood but not enforced yet. Strike out a line when the data path gets it. */
 export const NOT_ENFORCED: readonly NotEnforced[] = [
-  ...rows(
-    'VirtualService',
-    ['spec.http[].retries.retryRemoteLocalities', 'retries in other localities'],
-    ['spec.http[].match[].statPrefix', 'per-route statistics'],
-    ...HEADER_VALUES,
-  ),
   ...policies(
-    ['loadBalancer.zoneAwareLbSetting', ZONES],
     ['connectionPool.tcp.tcpKeepalive.probes', 'the number of keep-alive probes'],
     ['connectionPool.tcp.tcpKeepalive.interval', 'the interval of keep-alive probes'],
-    ['connectionPool.http.h2UpgradePolicy=UPGRADE', NO_HTTP2],
-    ['connectionPool.http.useClientProtocol', "use of the client's protocol, which is always HTTP/1.1"],
-    ['connectionPool.http.maxConcurrentStreams', 'the limit of HTTP/2 streams'],
-    ['connectionPool.http.http2KeepAlive', 'HTTP/2 keep-alive'],
-    ['outlierDetection.outlierDetectionHttpErrorCodes', 'the choice of status codes that count as errors'],
   ),
-  ...rows(
-    'DestinationRule',
-    ['spec.trafficPolicy.tunnel', 'tunnelling (the TCP listeners of the host are refused)'],
-    ['spec.trafficPolicy.proxyProtocol', 'the PROXY protocol (the clusters of the host are refused)'],
-    ['spec.subsets[].trafficPolicy.tunnel', 'tunnelling (the TCP listeners of the host are refused)'],
-    ['spec.subsets[].trafficPolicy.proxyProtocol', 'the PROXY protocol (the clusters of the host are refused)'],
-  ),
-  ...rows(
-    'ServiceEntry',
-    ['spec.resolution=DYNAMIC_DNS', NO_DYNAMIC_DNS],
-    ['spec.ports[].protocol=HTTP2', NO_HTTP2],
-    ['spec.ports[].protocol=GRPC', NO_HTTP2],
-    ['spec.ports[].protocol=GRPC-WEB', NO_GRPC_WEB],
-    ['spec.ports[].protocol=MONGO', NO_MONGO],
-  ),
+  ...rows('DestinationRule'),
+  ...rows('ServiceEntry', ['spec.ports[].protocol=MONGO', NO_MONGO]),
   ...rows(
     'Service',
-    [`spec.ports[].name~^${HTTP2}`, NO_HTTP2],
-    [`spec.ports[].appProtocol~^(?:kubernetes\\.io/h2c$|${HTTP2})`, NO_HTTP2],
-    ['spec.ports[].name~^grpc-web(?:-|$)', NO_GRPC_WEB],
-    ['spec.ports[].appProtocol~^grpc-web(?:-|$)', NO_GRPC_WEB],
     ['spec.ports[].name~^mongo(?:-|$)', NO_MONGO],
     ['spec.ports[].appProtocol~^mongo(?:-|$)', NO_MONGO],
-    ['spec.ports[].protocol=UDP', 'UDP'],
-    ['spec.ports[].protocol=SCTP', 'SCTP'],
-    ['spec.ports[].nodePort', 'ports of nodes'],
-    ['spec.sessionAffinity=ClientIP', 'session affinity'],
-    ['spec.externalIPs', 'external addresses'],
   ),
   ...rows(
     'Pod',
@@ -120,27 +70,18 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
       ...annotations('spec.template.metadata'),
     ),
   ),
-  ...rows('Gateway', ['', 'gateways']),
-  ...rows(
-    'Sidecar',
-    ['spec.ingress[].captureMode=NONE', 'listeners without capture'],
-    ['spec.ingress[].tls', 'TLS that a sidecar ends'],
-    ['spec.egress[].captureMode=NONE', 'listeners without capture'],
-    ['spec.egress[].bind~^unix:', 'listeners on unix sockets (they are refused)'],
-  ),
   ...rows('WorkloadGroup', ['', 'automatic registration of workloads']),
   ...rows('RequestAuthentication', ['', 'JWT authentication']),
-  ...rows('AuthorizationPolicy', ['', 'authorization (everything is allowed)']),
-  ...rows('EnvoyFilter', ['', 'EnvoyFilter']),
+  ...rows('AuthorizationPolicy', ['spec.action=CUSTOM', 'external authorization (nobody is asked)']),
+  ...rows(
+    'EnvoyFilter',
+    ['spec.configPatches[].applyTo=EXTENSION_CONFIG', 'extension configs'],
+    ['spec.configPatches[].applyTo=BOOTSTRAP', 'patches to the bootstrap'],
+  ),
   ...rows('Telemetry', ['', "Telemetry, and with it Istio's own metrics and metadata exchange"]),
-  ...rows('ProxyConfig', ['', 'ProxyConfig']),
   ...rows(
     'MeshConfig',
-    [`spec.accessLogFormat${CEL}`, `${NO_CEL} (every listener is refused)`],
-    [`spec.extensionProviders[].envoyFileAccessLog.logFormat.text${CEL}`, `${NO_CEL} (every listener is refused)`],
     ['spec.enableEnvoyAccessLogService', 'the access log service'],
-    ['spec.proxyHttpPort', 'the port of the HTTP proxy, which is 15002'],
-    ['spec.outboundTrafficPolicy.tls', 'TLS towards unknown destinations'],
     ['spec.caCertificates[].spiffeBundleUrl', 'roots of trust that are fetched'],
     ...PROVIDERS.map((provider): [string, string] => [
       `spec.extensionProviders[].${provider}`,
@@ -149,29 +90,12 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     ['spec.defaultProviders.metrics', "Istio's own metrics"],
     ['spec.defaultProviders.tracing', 'tracing'],
     ...PROXY_SETTINGS.map(([path, words]): [string, string] => [`spec.defaultConfig.${path}`, words]),
-    ['spec.zoneAwareLbSetting', ZONES],
-    [
-      'spec.outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS',
-      'resolution by DNS on demand (every outbound HTTP listener is refused)',
-    ],
     ['spec.ca', 'another certificate authority'],
-    ['spec.serviceSettings', 'settings of services'],
-    ['spec.h2UpgradePolicy=UPGRADE', NO_HTTP2],
     ['spec.tcpKeepalive.probes', 'the number of keep-alive probes'],
     ['spec.tcpKeepalive.interval', 'the interval of keep-alive probes'],
-    ['spec.hboneIdleTimeout', 'HBONE'],
-    ['spec.ingressClass', 'Ingress'],
-    ['spec.ingressControllerMode', 'Ingress'],
-    ['spec.ingressSelector', 'Ingress'],
-    ['spec.ingressService', 'Ingress'],
     ['spec.configSources', 'other sources of configuration'],
     ['spec.certificates', 'DNS certificates'],
-    ['spec.serviceScopeConfigs', 'scopes of services'],
     ['spec.enablePrometheusMerge', "merging of the application's metrics"],
-    ['spec.verifyCertificateAtClient', 'the check of certificates at the client'],
-    ['spec.discoverySelectors', 'selection of namespaces'],
-    ['spec.defaultInboundHttpRetryPolicy', 'retries by the server side'],
-    ['spec.serviceEntryVisibility', 'visibility of ServiceEntries'],
   ),
 ]
 
@@ -187,12 +111,20 @@ interface Row extends NotEnforced {
   steps: string[]
 }
 
-const BY_KIND = new Map<string, Row[]>()
-for (const row of NOT_ENFORCED) {
-  const [kind, path] = row.pattern.split(' ') as [string, string | undefined]
-  const steps = path ? stepsOf(path) : []
-  BY_KIND.set(kind, [...(BY_KIND.get(kind) ?? []), { ...row, steps }])
+type Table = ReadonlyMap<string, readonly Row[]>
+
+function tableOf(all: readonly NotEnforced[]): Table {
+  const table = new Map<string, Row[]>()
+  for (const row of all) {
+    const [kind, path] = row.pattern.split(' ') as [string, string | undefined]
+    const steps = path ? stepsOf(path) : []
+    table.set(kind, [...(table.get(kind) ?? []), { ...row, steps }])
+  }
+  return table
 }
+
+const MISSING = tableOf(NOT_ENFORCED)
+const IDLE = tableOf(WITHOUT_EFFECT)
 
 /** The steps of a path: field names, `[]`, `{}`, and what is asked of a value (`=X`, `~X`). */
 export function stepsOf(path: string): string[] {
@@ -200,14 +132,55 @@ export function stepsOf(path: string): string[] {
   return steps.map((step) => step.replace(/^"(.*)"$/, '$1'))
 }
 
-/** What an object uses of the table: the first place for each pattern. */
+/** What an object uses of the tables, this one and that of what has no effect in Istio: the first place for each pattern. */
 export function notEnforced(object: ApiObject): NotEnforcedUse[] {
+  return [
+    ...usesOf(object, MISSING, 'not enforced yet'),
+    ...usesOf(object, IDLE, 'has no effect on sidecars'),
+    ...annotatedSettings(object),
+  ]
+}
+
+/** What a pod's `proxy.istio.io/config` sets that has no effect yet. */
+function annotatedSettings(object: ApiObject): NotEnforcedUse[] {
+  const template =
+    'spec' in object ? (object.spec as { template?: { metadata?: { annotations?: Texts } } }).template : undefined
+  const path = template ? ['spec', 'template', 'metadata'] : ['metadata']
+  const text = (template ? template.metadata?.annotations : object.metadata.annotations)?.[PROXY_CONFIG_ANNOTATION]
+  if (text === undefined) return []
+  const at = [...path, 'annotations', PROXY_CONFIG_ANNOTATION]
+  const { settings, error } = proxySettingsOf(text)
+  if (error !== undefined) {
+    return [
+      {
+        pattern: `${PROXY_CONFIG_ANNOTATION} ${text}`,
+        path: at,
+        message: `cannot be read, and has no effect: ${error}`,
+      },
+    ]
+  }
+  return PROXY_SETTINGS.flatMap(([setting, words]) =>
+    firstUse(settings, stepsOf(setting), 0, [])
+      ? [
+          {
+            pattern: `${PROXY_CONFIG_ANNOTATION} ${setting}`,
+            path: at,
+            message: `not enforced yet: ${words} (${setting.replace(/[=~].*/, '')})`,
+          },
+        ]
+      : [],
+  )
+}
+
+type Texts = Readonly<Record<string, string>>
+
+function usesOf(object: ApiObject, table: Table, what: string): NotEnforcedUse[] {
   const uses: NotEnforcedUse[] = []
-  for (const { pattern, words, steps } of BY_KIND.get(object.kind) ?? []) {
+  for (const { pattern, words, steps } of table.get(object.kind) ?? []) {
     const path = steps.length === 0 ? ['kind'] : firstUse(object, steps, 0, [])
     if (!path) continue
     const field = steps.length === 0 ? '' : ` (${pattern.slice(pattern.indexOf(' ') + 1).replace(/[=~].*/, '')})`
-    uses.push({ pattern, path, message: `not enforced yet: ${words}${field}` })
+    uses.push({ pattern, path, message: `${what}: ${words}${field}` })
   }
   return uses
 }

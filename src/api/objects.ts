@@ -9,6 +9,16 @@ import type { EndpointSliceBody } from './kinds/endpoint-slice.ts'
 import type { EndpointsBody } from './kinds/endpoints.ts'
 import type { EnvoyFilter } from './kinds/envoy-filter.ts'
 import type { Gateway } from './kinds/gateway.ts'
+import type { BackendTLSPolicy } from './kinds/gateway-api/backend-tls-policy.ts'
+import type { KubernetesGateway, ListenerSet } from './kinds/gateway-api/gateway.ts'
+import type { GatewayClass } from './kinds/gateway-api/gateway-class.ts'
+import type { GRPCRoute } from './kinds/gateway-api/grpc-route.ts'
+import type { HTTPRoute } from './kinds/gateway-api/http-route.ts'
+import type { TCPRoute, TLSRoute } from './kinds/gateway-api/layer4-routes.ts'
+import type { ReferenceGrant } from './kinds/gateway-api/reference-grant.ts'
+import type { ConditionStatus, GatewayStatus, PolicyStatus, RouteStatus } from './kinds/gateway-api/status.ts'
+import type { IngressBody } from './kinds/ingress.ts'
+import type { IngressClassBody } from './kinds/ingress-class.ts'
 import type { JobBody } from './kinds/job.ts'
 import type { MeshConfig } from './kinds/mesh-config.ts'
 import type { NamespaceBody } from './kinds/namespace.ts'
@@ -43,6 +53,15 @@ export interface Position {
 export interface Origin extends Position {
   /** The place of a field's value, or of its nearest ancestor that is written. */
   locate(path: Path): Position
+  /** Of an object that was made from others: the one that a part of it comes from. */
+  source?(path: Path): OriginSource | undefined
+}
+
+/** What an object, or a part of one, was made from. */
+export interface OriginSource {
+  readonly kind: string
+  readonly namespace: string
+  readonly name: string
 }
 
 /** The metadata of an object. */
@@ -84,6 +103,10 @@ interface Spec<S> {
   spec: S
 }
 
+interface Status<S> {
+  status?: S
+}
+
 /** The object type of each kind; `spec`s are the protobuf messages of istio/api. */
 export interface KindMap {
   Namespace: ObjectBase<'Namespace'> & z.infer<typeof NamespaceBody>
@@ -101,6 +124,8 @@ export interface KindMap {
   ServiceAccount: ObjectBase<'ServiceAccount'> & z.infer<typeof ServiceAccountBody>
   ConfigMap: ObjectBase<'ConfigMap'> & z.infer<typeof ConfigMapBody>
   Secret: ObjectBase<'Secret'> & z.infer<typeof SecretBody>
+  Ingress: ObjectBase<'Ingress'> & z.infer<typeof IngressBody>
+  IngressClass: ObjectBase<'IngressClass'> & z.infer<typeof IngressClassBody>
   VirtualService: ObjectBase<'VirtualService'> & Spec<VirtualService>
   DestinationRule: ObjectBase<'DestinationRule'> & Spec<DestinationRule>
   ServiceEntry: ObjectBase<'ServiceEntry'> & Spec<ServiceEntry> & { status?: ServiceEntryStatus }
@@ -114,6 +139,16 @@ export interface KindMap {
   EnvoyFilter: ObjectBase<'EnvoyFilter'> & Spec<EnvoyFilter>
   Telemetry: ObjectBase<'Telemetry'> & Spec<Telemetry>
   ProxyConfig: ObjectBase<'ProxyConfig'> & Spec<ProxyConfig>
+  GatewayClass: ObjectBase<'GatewayClass'> & Spec<GatewayClass> & Status<ConditionStatus>
+  /** A `Gateway` of the Gateway API, under the name that tells it from Istio's own. */
+  KubernetesGateway: ObjectBase<'KubernetesGateway'> & Spec<KubernetesGateway> & Status<GatewayStatus>
+  ListenerSet: ObjectBase<'ListenerSet'> & Spec<ListenerSet> & Status<GatewayStatus>
+  HTTPRoute: ObjectBase<'HTTPRoute'> & Spec<HTTPRoute> & Status<RouteStatus>
+  GRPCRoute: ObjectBase<'GRPCRoute'> & Spec<GRPCRoute> & Status<RouteStatus>
+  TCPRoute: ObjectBase<'TCPRoute'> & Spec<TCPRoute> & Status<RouteStatus>
+  TLSRoute: ObjectBase<'TLSRoute'> & Spec<TLSRoute> & Status<RouteStatus>
+  ReferenceGrant: ObjectBase<'ReferenceGrant'> & Spec<ReferenceGrant>
+  BackendTLSPolicy: ObjectBase<'BackendTLSPolicy'> & Spec<BackendTLSPolicy> & Status<PolicyStatus>
   /**
    * Not a kind of the API server: what stands under `mesh` in the ConfigMap `istio-system/istio`, or in a file of its
    * own. Its name is `istio`, its namespace `istio-system`.

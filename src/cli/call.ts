@@ -1,11 +1,10 @@
-import fs from 'node:fs'
 import type { Command } from 'commander'
 import pc from 'picocolors'
 import type { CallAnswer, CallRequest } from '../mesh/control/api.ts'
 import { askMesh } from '../mesh/control/client.ts'
 import { findMesh } from '../mesh/control/running.ts'
 import { CliError } from './errors.ts'
-import { meshOption, positive } from './options.ts'
+import { bodyOf, headerLine, meshOption, positive } from './options.ts'
 import { splitTable } from './split-table.ts'
 
 interface Options {
@@ -24,7 +23,7 @@ export function callCommand(program: Command): void {
   program
     .command('call')
     .summary('send requests from a workload through its own sidecar')
-    .argument('<from>', 'the workload that calls: NAME or NAME.NAMESPACE')
+    .argument('<from>', 'the workload that calls: NAME or NAME.NAMESPACE; "outside" calls by way of a gateway')
     .argument('<url>', 'what it calls, such as http://reviews:9080/')
     .option('-X, --request <method>', 'the method (GET, or POST with --data)')
     .option('-H, --header <line>', 'a header, "name: value"; may be given again', collect, [])
@@ -54,28 +53,12 @@ function toRequest(from: string, url: string, options: Options): CallRequest {
     from,
     url,
     method: options.request ?? (options.data === undefined ? 'GET' : 'POST'),
-    headers: options.header.map(parseHeader),
+    headers: options.header.map(headerLine),
     body: body.toString('base64'),
     count: options.number,
     concurrency: options.concurrency,
     timeout: options.timeout * 1000,
   }
-}
-
-function bodyOf(data: string): Buffer {
-  if (!data.startsWith('@')) return Buffer.from(data)
-  const file = data.slice(1)
-  try {
-    return fs.readFileSync(file === '-' ? 0 : file)
-  } catch (e) {
-    throw new CliError(`--data ${data}: ${(e as Error).message}`, 2)
-  }
-}
-
-function parseHeader(line: string): [string, string] {
-  const m = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)$/s.exec(line)
-  if (!m) throw new CliError(`-H ${JSON.stringify(line)} is no "name: value"`, 2)
-  return [m[1]!, m[2]!]
 }
 
 /** As `curl -i` prints it; who answered goes to standard error, so that the answer can be piped. */

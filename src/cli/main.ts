@@ -6,6 +6,9 @@ import { plainProxyOptions } from './proxy-options.ts'
 const VERBS = {
   up: async () => (await import('./up.ts')).upCommand,
   call: async () => (await import('./call.ts')).callCommand,
+  fault: async () => (await import('./fault.ts')).faultCommand,
+  get: async () => (await import('./get.ts')).getCommand,
+  load: async () => (await import('./load.ts')).loadCommand,
   exec: async () => (await import('./exec.ts')).execCommand,
   validate: async () => (await import('./validate.ts')).validateCommand,
   pilot: async () => (await import('./pilot.ts')).pilotCommand,

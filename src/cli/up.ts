@@ -3,6 +3,7 @@ import pc from 'picocolors'
 import type { Problem } from '../api/problems.ts'
 import type { WorkloadView } from '../mesh/control/api.ts'
 import type { Mesh, MeshEvent } from '../mesh/mesh.ts'
+import type { OutlierReport } from '../mesh/outlier-report.ts'
 import { inlineFurther } from './engine.ts'
 import { CliError } from './errors.ts'
 import { hostPort } from './options.ts'
@@ -17,6 +18,7 @@ interface Options {
   watch: boolean
   seed?: number
   grpcAddr?: { host: string; port: number }
+  gateways: boolean
   demo: boolean
 }
 
@@ -37,6 +39,7 @@ export function upCommand(program: Command): void {
     .option('--no-watch', 'do not follow changes to the files')
     .option('--seed <n>', 'make random choices repeatable', seed)
     .option('--grpc-addr <host:port>', 'serve xDS to outside proxies there too', hostPort)
+    .option('--no-gateways', 'do not stand in for gateways that the files speak of without bringing them')
     .option('--demo', 'send a little traffic through the mesh and show where it goes', false)
     .action(async (files: string[], options: Options) => run(files, options))
 }
@@ -60,6 +63,7 @@ async function run(files: string[], options: Options): Promise<void> {
     watch: options.watch,
     seed: options.seed,
     grpcAddress: options.grpcAddr,
+    gateways: options.gateways,
     onEvent: (event) => {
       if (!options.json || event.type !== 'log') printEvent(event, running)
     },
@@ -105,11 +109,17 @@ function printEvent(event: MeshEvent, running: boolean): void {
     case 'workload':
       process.stderr.write(`${pc.yellow('warning:')} ${event.workload}: ${event.message}\n`)
       break
+    case 'warning':
+      process.stderr.write(`${pc.yellow('warning:')} ${event.message}\n`)
+      break
     case 'log':
       process.stdout.write(`${pc.dim(`${event.workload} |`)} ${event.line}\n`)
       break
     case 'output':
       process.stderr.write(`${pc.dim(`${event.workload} |`)} ${event.line}\n`)
+      break
+    case 'outlier':
+      process.stderr.write(`${pc.yellow(`${clock()} ${outlierLine(event)}`)}\n`)
       break
     case 'rejected':
       process.stderr.write(
@@ -117,6 +127,13 @@ function printEvent(event: MeshEvent, running: boolean): void {
       )
       break
   }
+}
+
+/** `client ejected reviews-v1 (10.244.0.5:9080) from outbound|9080||reviews…: consecutive_5xx, ejection 2`. */
+function outlierLine(event: OutlierReport): string {
+  const host = event.instance ? `${event.instance} (${event.host})` : event.host
+  if (event.action === 'uneject') return `${event.workload} took ${host} back into ${event.cluster}`
+  return `${event.workload} ejected ${host} from ${event.cluster}: ${event.reason}, ejection ${event.ejections}`
 }
 
 function sayWhatStays(problems: readonly Problem[]): void {
@@ -147,6 +164,14 @@ function printMesh(mesh: Mesh, ms: number): void {
     `${pc.green('ready')} in ${(ms / 1000).toFixed(2)} s: ${count(workloads.length, 'instance')}, ${count(sidecars, 'sidecar')}, control at ${mesh.controlUrl}`,
   )
   if (mesh.grpcAddress) out.push(`xDS for outside proxies at ${mesh.grpcAddress}`)
+  const outside = mesh.gatewayExamples()
+  if (outside.length > 0) {
+    out.push('')
+    out.push(`Come in by a gateway, as a client outside the mesh does:`)
+    for (const { command } of outside.slice(0, MAX_EXAMPLES)) out.push(`  ${command}`)
+    if (outside.length > MAX_EXAMPLES) out.push(`  … and ${count(outside.length - MAX_EXAMPLES, 'host')} more`)
+    out.push(`  dinghy call outside ${outside[0]?.url}`)
+  }
   const example = exampleCall(mesh, workloads)
   if (example) {
     out.push('')
@@ -157,13 +182,17 @@ function printMesh(mesh: Mesh, ms: number): void {
   process.stdout.write(`${out.join('\n')}\n`)
 }
 
+/** How many hosts of gateways are shown. */
+const MAX_EXAMPLES = 5
+
 function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`
 }
 
 function ports(w: WorkloadView): string {
+  // Of a gateway, people know the ports of its service.
   return (
-    Object.entries(w.inbound)
+    Object.entries(w.services ?? w.inbound)
       .map(([port, at]) => (at.endsWith(`:${port}`) ? at : `${port} → ${at}`))
       .join(', ') || '-'
   )
@@ -171,7 +200,7 @@ function ports(w: WorkloadView): string {
 
 function exampleCall(mesh: Mesh, workloads: readonly WorkloadView[]): { from: string; url: string } | undefined {
   const url = mesh.exampleUrl()
-  const clients = workloads.filter((w) => w.sidecar)
+  const clients = workloads.filter((w) => w.sidecar && w.services === undefined)
   const from = clients.find((w) => Object.keys(w.inbound).length === 0) ?? clients[0]
   if (!url || !from) return undefined
   return { from: from.namespace === 'default' ? from.workload : `${from.workload}.${from.namespace}`, url }

@@ -1,6 +1,8 @@
+import { FAULT_ANNOTATION } from '../api/server-fault.ts'
 import type { Workload } from '../registry/model.ts'
 import type { SocketAddress } from './address-book.ts'
 import { type Call, parseCalls } from './apps/calls.ts'
+import { STANDS_IN } from './stand-in-gateways.ts'
 
 /** What a pod's annotations say of its app. */
 export interface AppSettings {
@@ -17,10 +19,12 @@ export interface AppSettings {
 /** Reads the `dinghy.dev/…` annotations of a workload. */
 export function appSettings(workload: Workload): AppSettings {
   const problems: string[] = []
-  const known = new Set(['dinghy.dev/app', 'dinghy.dev/command', 'dinghy.dev/calls'])
+  const known = new Set(['dinghy.dev/app', 'dinghy.dev/command', 'dinghy.dev/calls', FAULT_ANNOTATION, STANDS_IN])
   for (const name of Object.keys(workload.annotations))
     if (name.startsWith('dinghy.dev/') && !known.has(name))
-      problems.push(`unknown annotation ${name}; there are ${[...known].join(', ')}`)
+      problems.push(
+        `unknown annotation ${name}; there are ${[...known].filter((name) => name !== STANDS_IN).join(', ')}`,
+      )
   const attempt = <T>(read: () => T, otherwise: T): T => {
     try {
       return read()

@@ -1,9 +1,10 @@
+import type { ApiObject } from '../api/objects.ts'
 import { Ca } from '../ca/ca.ts'
 import { meshOf } from '../pilot/mesh.ts'
 import { Pilot } from '../pilot/pilot.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { Runtime } from '../runtime.ts'
-import type { Store } from '../store/store.ts'
+import type { Snapshot, Store } from '../store/store.ts'
 import { AdsServer } from '../xds/server.ts'
 
 /** What a control plane is made of. */
@@ -17,9 +18,13 @@ export interface ControlPlaneOptions {
   /** A proxy refused what it was sent. `proxy` is `pod.namespace` for those of a mesh, else its node id. */
   readonly onRejected: (proxy: string, typeUrl: string, message: string) => void
   /** See PilotOptions. */
+  readonly additions?: ((snapshot: Snapshot) => readonly ApiObject[]) | undefined
+  /** See PilotOptions. */
   readonly beforePush?: (context: PushContext) => Promise<void> | undefined
   /** Takes a line for the log. */
   readonly log?: (line: string) => void
+  /** See PilotOptions. */
+  readonly warn?: (line: string) => void
 }
 
 /** A pilot with its certificate authority, and the ADS server that hands out what it makes. */
@@ -31,9 +36,9 @@ export interface ControlPlane {
 
 /** Makes the control plane of a store. Throws when the kept root certificate cannot be used. */
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
-  const { store, runtime, dataDir, env, beforePush, log } = options
+  const { store, runtime, dataDir, env, additions, beforePush, log, warn } = options
   const ca = new Ca({ runtime, dataDir, trustDomain: meshOf(store.snapshot).trustDomain })
-  const pilot = new Pilot({ store, runtime, ca, env, beforePush, log })
+  const pilot = new Pilot({ store, runtime, ca, env, additions, beforePush, log, warn })
   const ads = new AdsServer({
     runtime,
     log,

@@ -1,3 +1,4 @@
+import { writtenKind } from '../api/kinds-table.ts'
 import type { ApiObject } from '../api/objects.ts'
 import type { Change } from '../store/store.ts'
 
@@ -22,7 +23,7 @@ function part(verb: string, objects: readonly ApiObject[]): string {
   if (objects.length === 0) return ''
   const names = objects
     .slice(0, MAX_NAMES)
-    .map(({ kind, metadata: { namespace, name } }) => `${kind} ${namespace ? `${namespace}/` : ''}${name}`)
+    .map(({ kind, metadata: { namespace, name } }) => `${writtenKind(kind)} ${namespace ? `${namespace}/` : ''}${name}`)
   const more = objects.length - names.length
   return `${verb} ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }

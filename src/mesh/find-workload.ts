@@ -9,6 +9,11 @@ export class UnknownWorkloadError extends Error {}
  * counts, as with `kubectl exec deploy/…`. Throws UnknownWorkloadError, naming what there is.
  */
 export function findWorkload(workloads: readonly Workload[], text: string): Workload {
+  return findWorkloads(workloads, text)[0]!
+}
+
+/** All instances that a user means, as with `findWorkload`; one at least. */
+export function findWorkloads(workloads: readonly Workload[], text: string): Workload[] {
   const [namespace, name] = split(text)
   const inNamespace = workloads.filter((w) => namespace === undefined || w.namespace === namespace)
   const ways: ((w: Workload) => boolean)[] = [
@@ -20,7 +25,7 @@ export function findWorkload(workloads: readonly Workload[], text: string): Work
     const found = inNamespace.filter(way)
     const namespaces = [...new Set(found.map((w) => w.namespace))]
     if (found.length && (namespaces.length === 1 || namespaces.includes('default')))
-      return found.find((w) => namespaces.length === 1 || w.namespace === 'default')!
+      return found.filter((w) => namespaces.length === 1 || w.namespace === 'default')
     if (found.length)
       throw new UnknownWorkloadError(
         `"${text}" is in several namespaces: ${namespaces.map((n) => `${name}.${n}`).join(', ')}`,

@@ -1,24 +1,29 @@
+import type http from 'node:http'
+import { FAULT_ANNOTATION } from '../api/server-fault.ts'
 import { type CaptureEntry, CaptureTable } from '../proxy/listener/capture.ts'
 import { type Address, formatAddress } from '../proxy/listener/connection.ts'
 import { ProxyServer } from '../proxy/server.ts'
+import type { OutlierEvent } from '../proxy/upstream/outlier-detection.ts'
+import type { Resolver } from '../proxy/upstream/resolver.ts'
 import type { Workload } from '../registry/model.ts'
 import type { Runtime } from '../runtime.ts'
 import type { AdsTransport } from '../xds/stream.ts'
 import type { MeshAddresses, SocketAddress } from './address-book.ts'
 import type { Reach } from './apps/identity.ts'
 import { type Apps, startApps } from './apps/start-apps.ts'
+import { BoundSockets } from './bound-sockets.ts'
+import { CaptureRules } from './capture-rules.ts'
 import type { WorkloadView } from './control/api.ts'
+import { InstanceFaults } from './faults/instance-faults.ts'
 import { type InstanceLogs, instanceLogs } from './instance-logs.ts'
 import type { LoopbackBlock } from './loopback-block.ts'
 import type { StreamObserver } from './observed.ts'
-import { HTTP_PROXY_PORT, type MeshIdentity, sidecarBootstrap } from './sidecar-bootstrap.ts'
+import { type MeshIdentity, sidecarBootstrap } from './sidecar-bootstrap.ts'
+import type { SidecarSettings } from './sidecar-settings.ts'
 
 /** Ports of a sidecar itself (DESIGN: ports); never an app's, and never given to a capture socket. */
 const ADMIN_PORT = 15000
-const SIDECAR_PORTS: ReadonlySet<number> = new Set([ADMIN_PORT, 15001, HTTP_PROXY_PORT, 15006, 15020, 15021, 15090])
-
-/** How long connections of a replaced listener may go on: ProxyConfig's drainDuration, ms. */
-const DRAIN_DURATION_MS = 45_000
+const SIDECAR_PORTS: ReadonlySet<number> = new Set([ADMIN_PORT, 15001, 15006, 15020, 15021, 15090])
 
 /** How long the mesh waits for a sidecar before it goes on without, ms. */
 const READY_TIMEOUT_MS = 5000
@@ -29,6 +34,8 @@ export interface InstanceHost {
   readonly block: LoopbackBlock
   readonly addresses: MeshAddresses
   readonly identity: MeshIdentity
+  /** Resolves names outside the mesh; undefined: the system does. */
+  readonly resolver: Resolver | undefined
   /** A stream to the control plane. */
   readonly ads: AdsTransport
   /** Where what sidecars write to their standard streams goes, by namespace and pod. */
@@ -36,6 +43,12 @@ export interface InstanceHost {
   /** A line that a sidecar wrote to its standard streams; only without `logDir`. */
   onLog(workload: Workload, line: string): void
   readonly observer: StreamObserver
+  /** What answers for the workload's app, instead of what its annotations say. */
+  handler(workload: Workload): http.RequestListener | undefined
+  /** The sidecars that run now. */
+  proxies(): Iterable<ProxyServer>
+  /** The workload's sidecar has ejected a host, or taken it back. */
+  onOutlier(workload: Workload, cluster: string, event: OutlierEvent): void
   /** Where a program of the workload connects to reach a name. */
   reach(workload: Workload): Reach
   onProblem(workload: Workload, message: string): void
@@ -48,8 +61,15 @@ export interface InstanceHost {
 export class Instance {
   readonly workload: Workload
   readonly address: string
+  /** What makes its app fail. */
+  readonly faults: InstanceFaults
+  readonly settings: SidecarSettings
+  readonly #rules: CaptureRules
+  readonly #bound: BoundSockets
   readonly #host: InstanceHost
-  readonly #capture = new CaptureTable()
+  readonly #runtime: Runtime
+  readonly #ports: readonly number[]
+  #capture = new CaptureTable()
   readonly #inbound = new Map<number, SocketAddress>()
   /** Logical `ip:port` to the socket that stands for it. */
   readonly #outbound = new Map<string, Address>()
@@ -60,21 +80,52 @@ export class Instance {
   #logs: InstanceLogs | undefined
   #admin: Address | undefined
   #httpProxy: Address | undefined
+  #down = false
 
-  private constructor(workload: Workload, host: InstanceHost) {
+  private constructor(workload: Workload, ports: readonly number[], settings: SidecarSettings, host: InstanceHost) {
     this.workload = workload
+    this.settings = settings
+    this.#rules = new CaptureRules(settings.interception, workload.annotations, workload.ip)
+    this.#taken.add(settings.httpProxyPort)
+    this.#ports = ports
     this.#host = host
+    // A stream of chance for each, so that what one draws does not change what another gets.
+    this.#runtime = host.runtime.fork(key(workload))
+    this.faults = new InstanceFaults({
+      workload,
+      runtime: host.runtime.fork(`${key(workload)} faults`),
+      refusing: host.addresses.refusing,
+      apps: () => this.#apps?.addresses ?? new Map(),
+      sidecars: () => (workload.injected ? [this.#proxy ?? []].flat() : host.proxies()),
+      publish: () => this.#publish(),
+    })
     this.address = host.block.allot(key(workload))
+    this.#bound = new BoundSockets({
+      workload,
+      address: this.address,
+      ownAddresses: host.block.ownAddresses,
+      httpProxyPort: settings.httpProxyPort,
+      reserved: SIDECAR_PORTS,
+      taken: this.#taken,
+      mayListenOn,
+      onProblem: (message) => host.onProblem(workload, message),
+    })
   }
 
   /**
    * Starts the app and the sidecar; resolves once its sockets are known, before the sidecar has its config (see
    * `ready`). `ports`: the container ports that it serves.
    */
-  static async start(workload: Workload, ports: readonly number[], host: InstanceHost): Promise<Instance> {
-    const instance = new Instance(workload, host)
+  static async start(
+    workload: Workload,
+    ports: readonly number[],
+    settings: SidecarSettings,
+    host: InstanceHost,
+  ): Promise<Instance> {
+    const instance = new Instance(workload, ports, settings, host)
     try {
-      await instance.#start(ports)
+      await instance.#start()
+      await instance.faults.annotate(workload.annotations[FAULT_ANNOTATION])
     } catch (e) {
       await instance.close()
       throw e
@@ -82,12 +133,13 @@ export class Instance {
     return instance
   }
 
-  async #start(ports: readonly number[]): Promise<void> {
+  async #start(): Promise<void> {
     const { workload } = this
-    for (const port of ports) this.#taken.add(port)
-    this.#apps = await startApps(workload, ports, {
+    for (const port of this.#ports) this.#taken.add(port)
+    this.#apps = await startApps(workload, workload.gateway ? [] : this.#ports, {
       reach: this.#host.reach(workload),
-      proxyUrl: workload.injected ? `http://${this.address}:${HTTP_PROXY_PORT}` : undefined,
+      handler: this.#host.handler(workload),
+      proxyUrl: workload.injected ? `http://${this.address}:${this.settings.httpProxyPort}` : undefined,
       onLine: (line) => this.#host.onLine(workload, line),
       onProblem: (message) => this.#host.onProblem(workload, message),
     })
@@ -98,30 +150,39 @@ export class Instance {
 
   async #startSidecar(): Promise<void> {
     const { workload } = this
-    for (const port of this.#apps?.addresses.keys() ?? []) {
+    for (const [port, app] of this.#apps?.addresses ?? []) {
+      if (!this.#rules.inbound(port)) {
+        this.#inbound.set(port, app)
+        continue
+      }
       const at = await this.#listen({ ip: workload.ip, port }, 'inbound')
       this.#inbound.set(port, { host: at.ip, port: at.port })
     }
     this.#publish()
     const own = this.#host.block.ownAddresses
-    this.#logs = instanceLogs(workload, this.#host.logDir, this.#host.runtime, (line) =>
-      this.#host.onLog(workload, line),
-    )
+    this.#logs = instanceLogs(workload, this.#host.logDir, this.#runtime, (line) => this.#host.onLog(workload, line))
     this.#proxy = new ProxyServer({
-      bootstrap: sidecarBootstrap(workload, this.#host.identity, { ip: this.address, port: own ? ADMIN_PORT : 0 }),
-      runtime: this.#host.runtime,
+      bootstrap: sidecarBootstrap(workload, this.#host.identity, this.settings, {
+        ip: this.address,
+        port: own ? ADMIN_PORT : 0,
+      }),
+      runtime: this.#runtime,
       adsTransport: this.#host.ads,
+      resolver: this.#host.resolver,
       captureTable: this.#capture,
       capture: (destination) => this.outbound(destination),
-      book: this.#host.addresses.viewOf(workload.ip),
+      book: this.#host.addresses.viewOf(workload.ip, () => this.#runtime.random()),
       logs: this.#logs,
       onStreamComplete: this.#host.observer.watch(workload.ip),
-      drainTime: DRAIN_DURATION_MS,
+      onOutlier: (cluster, event) => this.#host.onOutlier(workload, cluster, event),
+      bindAddress: (configured, name) => this.#bound.bind(configured, name),
+      drainTime: this.settings.drainDuration,
       warn: (line) => this.#host.onWarning(workload, line),
     })
     await this.#proxy.start()
     this.#admin = this.#proxy.adminAddress
-    this.#httpProxy = await this.#listen({ ip: '127.0.0.1', port: HTTP_PROXY_PORT }, 'outbound')
+    if (workload.gateway) return
+    this.#httpProxy = await this.#listen({ ip: '127.0.0.1', port: this.settings.httpProxyPort }, 'outbound')
   }
 
   /**
@@ -145,8 +206,27 @@ export class Instance {
     )
   }
 
-  /** The capture socket of any destination, opened when first asked for. */
+  get sidecar(): ProxyServer | undefined {
+    return this.#proxy
+  }
+
+  /** Whether it was killed and not yet restored. */
+  get down(): boolean {
+    return this.#down
+  }
+
+  /**
+   * Where a program of the pod connects to reach a destination: its capture socket, opened when first asked for, or
+   * what is beneath it where the sidecar does not get such connections. Rejects while the instance is down.
+   */
   outbound(destination: Address): Promise<Address> {
+    if (this.#down) return Promise.reject(new Error(`${this.workload.name} was killed`))
+    if (!this.#rules.outbound(destination) || this.workload.gateway) {
+      // A pod's programs reach their own address without coming out of the pod.
+      const own = destination.ip === this.workload.ip ? '127.0.0.6' : undefined
+      const { host, port } = this.#host.addresses.viewOf(this.workload.ip).dial(destination, own)
+      return Promise.resolve({ ip: host, port })
+    }
     const name = formatAddress(destination)
     let opening = this.#opening.get(name)
     if (!opening) {
@@ -189,12 +269,72 @@ export class Instance {
       address: this.address,
       apps: this.#apps?.addresses ?? new Map(),
       inbound: this.#inbound,
+      ...(this.workload.injected ? { bound: (ip: string, port: number) => this.#bound.at(this.#proxy, ip, port) } : {}),
+      ...(this.workload.injected && !this.workload.gateway
+        ? { captures: (port: number) => this.#rules.inbound(port) }
+        : {}),
+      divert: (port, app) => this.faults.divert(port, app),
+      doors: this.faults.sockets,
     })
+  }
+
+  /**
+   * Ends sidecar and app as a crash of the pod would: nothing is answered any more, connections are reset, new ones
+   * are refused. The control plane is not told, so others go on trying. An app that was only given lives on unreached.
+   */
+  async kill(): Promise<void> {
+    if (this.#down) return
+    this.#down = true
+    this.#inbound.clear()
+    const [apps, proxy, logs, capture] = [this.#apps, this.#proxy, this.#logs, this.#capture]
+    this.#apps = undefined
+    this.#proxy = undefined
+    this.#logs = undefined
+    this.#publish()
+    await capture.close()
+    await proxy?.stop({ reset: true })
+    capture.reset()
+    await apps?.kill()
+    await this.faults.appsChanged()
+    await logs?.close()
+    this.#outbound.clear()
+    this.#opening.clear()
+    this.#taken.clear()
+    for (const port of [...SIDECAR_PORTS, this.settings.httpProxyPort]) this.#taken.add(port)
+  }
+
+  /** Starts app and sidecar of a killed instance anew, at the same addresses; faults that were set are so again. */
+  async restore(): Promise<void> {
+    if (!this.#down) return
+    this.#capture = new CaptureTable()
+    this.#down = false
+    await this.#start()
+    await this.faults.appsChanged()
+    await this.ready()
+  }
+
+  /** Where its proxy listens by itself for a port of the pod; undefined where it does not. */
+  boundTo(port: number): SocketAddress | undefined {
+    return this.#bound.at(this.#proxy, this.workload.ip, port)
+  }
+
+  /** A gateway's ports, and where each is reached: those it is listening on, and those stated that may be so later. */
+  #gatewayPorts(): Map<number, SocketAddress> {
+    const { ip } = this.workload
+    const ports = new Set(this.#ports)
+    for (const { active } of this.#proxy?.listeners.all() ?? [])
+      for (const address of active?.listener.addresses ?? []) ports.add(address.port)
+    const closed = (port: number): SocketAddress =>
+      this.#host.block.ownAddresses ? { host: this.address, port } : this.#host.addresses.refusing
+    return new Map(
+      [...ports].sort((a, b) => a - b).map((port) => [port, this.#bound.at(this.#proxy, ip, port) ?? closed(port)]),
+    )
   }
 
   view(): WorkloadView {
     const { workload } = this
-    const inbound = [...this.#inbound].map(([port, at]) => [String(port), `${at.host}:${at.port}`] as const)
+    const reached = workload.gateway ? this.#gatewayPorts() : this.#inbound
+    const inbound = [...reached].map(([port, at]) => [String(port), `${at.host}:${at.port}`] as const)
     const outbound = [...this.#outbound].map(([name, at]) => [name, formatAddress(at)] as const)
     return {
       namespace: workload.namespace,
@@ -203,11 +343,12 @@ export class Instance {
       ip: workload.ip,
       address: this.address,
       sidecar: workload.injected,
-      app: this.#apps?.how ?? 'none',
+      app: workload.gateway ? 'gateway' : (this.#apps?.how ?? 'none'),
       inbound: Object.fromEntries(inbound),
       outbound: Object.fromEntries(outbound),
-      ...(this.#httpProxy ? { httpProxy: formatAddress(this.#httpProxy) } : {}),
-      ...(this.#admin ? { admin: formatAddress(this.#admin) } : {}),
+      ...(this.#httpProxy && !this.#down ? { httpProxy: formatAddress(this.#httpProxy) } : {}),
+      ...(this.#down ? { down: true as const } : {}),
+      ...(this.#admin && !this.#down ? { admin: formatAddress(this.#admin) } : {}),
     }
   }
 
@@ -219,11 +360,19 @@ export class Instance {
     await this.#capture.close()
     if (finish > 0) await this.#proxy?.finish(finish)
     await this.#proxy?.stop()
+    this.#capture.reset()
     await this.#logs?.close()
     await this.#apps?.close()
+    await this.faults.close()
+    this.#bound.release()
     this.#host.addresses.delete(this.workload.ip)
     this.#host.block.release(key(this.workload))
   }
+}
+
+/** Whether this process may listen on a port of a loopback address: those below 1024 need rights. */
+function mayListenOn(port: number): boolean {
+  return port >= 1024 || process.getuid?.() === 0
 }
 
 function key(workload: Workload): string {

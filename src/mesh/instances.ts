@@ -1,14 +1,15 @@
 import net from 'node:net'
+import { FAULT_ANNOTATION } from '../api/server-fault.ts'
+import type { PushContext } from '../pilot/scope/push-context.ts'
+import type { ProxyServer } from '../proxy/server.ts'
 import { NO_ADDRESS, type Workload } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { WorkloadView } from './control/api.ts'
 import { Instance, type InstanceHost } from './instance.ts'
+import { type SidecarSettings, sidecarSettings } from './sidecar-settings.ts'
 
 /** Capture sockets are opened ahead for so many pairs of instance and service port; beyond, each when first asked for. */
 const MAX_EAGER_SOCKETS = 3000
-
-/** How long the sidecar of a deleted pod lets requests finish: ProxyConfig's terminationDrainDuration, ms. */
-const TERMINATION_DRAIN_MS = 5000
 
 /** All workload instances of a mesh, kept equal to what the registry says. */
 export class Instances {
@@ -23,22 +24,43 @@ export class Instances {
   }
 
   /** Whether the registry has workloads that do not run, or run otherwise. */
-  lacks(registry: Registry): boolean {
-    return registry.workloads.some((w) => this.#facts.get(keyOf(w)) !== factsOf(w, registry))
+  lacks(push: PushContext): boolean {
+    return push.registry.workloads.some((w) => this.#facts.get(keyOf(w)) !== wantedOf(w, push).facts)
   }
 
   /**
    * Starts what is new. What runs otherwise than it should (another app, other ports: its pod was edited in place) is
    * stopped first. Rejects with the first failure when all attempts are over.
    */
-  start(registry: Registry): Promise<void> {
+  start(push: PushContext): Promise<void> {
     return this.#queue(async () => {
-      const starting = registry.workloads.filter((w) => this.#facts.get(keyOf(w)) !== factsOf(w, registry))
-      await Promise.all(starting.map((w) => this.#stop(keyOf(w))))
-      const results = await Promise.allSettled(starting.map((w) => this.#start(w, registry)))
+      const all = push.registry.workloads.map((workload) => ({ workload, wanted: wantedOf(workload, push) }))
+      const starting = all.filter(({ workload, wanted }) => this.#facts.get(keyOf(workload)) !== wanted.facts)
+      await Promise.all(starting.map(({ workload }) => this.#stop(keyOf(workload))))
+      const results = await Promise.allSettled(starting.map(({ workload, wanted }) => this.#start(workload, wanted)))
       const failed = results.find((r) => r.status === 'rejected')
       if (failed) throw failed.reason
     })
+  }
+
+  /** Sets and clears the faults that the annotations of running instances ask for since they have changed. */
+  annotate(registry: Registry): Promise<void> {
+    return this.#queue(async () => {
+      for (const workload of registry.workloads)
+        await this.#byKey.get(keyOf(workload))?.faults.annotate(workload.annotations[FAULT_ANNOTATION])
+    })
+  }
+
+  /** Kills an instance as a crash would. */
+  kill(workload: Workload): Promise<void> {
+    return this.#queue(() => this.of(workload).kill())
+  }
+
+  /** Starts a killed instance again; resolves once it serves. */
+  restore(workload: Workload, registry: Registry): Promise<void> {
+    return this.#queue(async () => {
+      await this.of(workload).restore()
+    }).then(() => this.openOutbound(registry))
   }
 
   /** Stops what the registry no longer has, when `unused` says that nobody goes there any more. */
@@ -48,21 +70,21 @@ export class Instances {
     if (gone.length === 0) return
     await unused()
     await this.#queue(async () => {
-      await Promise.all(gone.map((key) => this.#stop(key, TERMINATION_DRAIN_MS)))
+      await Promise.all(gone.map((key) => this.#stop(key, true)))
     })
   }
 
-  async #start(workload: Workload, registry: Registry): Promise<void> {
-    const instance = await Instance.start(workload, portsOf(workload, registry), this.#host)
+  async #start(workload: Workload, wanted: Wanted): Promise<void> {
+    const instance = await Instance.start(workload, wanted.ports, wanted.settings, this.#host)
     this.#byKey.set(keyOf(workload), instance)
-    this.#facts.set(keyOf(workload), factsOf(workload, registry))
+    this.#facts.set(keyOf(workload), wanted.facts)
   }
 
-  async #stop(key: string, finish = 0): Promise<void> {
+  async #stop(key: string, finish = false): Promise<void> {
     const instance = this.#byKey.get(key)
     this.#byKey.delete(key)
     this.#facts.delete(key)
-    await instance?.close(finish)
+    await instance?.close(finish ? instance.settings.terminationDrain : 0)
   }
 
   /** Resolves once every sidecar serves its first config. */
@@ -74,7 +96,9 @@ export class Instances {
   openOutbound(registry: Registry): Promise<void> {
     return this.#queue(async () => {
       const destinations = destinationsOf(registry)
-      const sidecars = [...this.#byKey.values()].filter((instance) => instance.workload.injected)
+      const sidecars = [...this.#byKey.values()].filter(
+        ({ workload, down }) => workload.injected && !workload.gateway && !down,
+      )
       if (destinations.length * sidecars.length > MAX_EAGER_SOCKETS) return
       await Promise.all(sidecars.flatMap((instance) => destinations.map((to) => instance.outbound(to))))
     })
@@ -89,7 +113,17 @@ export class Instances {
 
   /** In the order of namespaces and names. */
   views(): WorkloadView[] {
-    return [...this.#byKey.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, instance]) => instance.view())
+    return this.all().map((instance) => instance.view())
+  }
+
+  /** Those that run, or were killed, in the order of namespaces and names. */
+  all(): Instance[] {
+    return [...this.#byKey.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, instance]) => instance)
+  }
+
+  /** The sidecars that run now. */
+  sidecars(): ProxyServer[] {
+    return [...this.#byKey.values()].flatMap(({ sidecar }) => sidecar ?? [])
   }
 
   /** Resolves when no start or stop is under way. */
@@ -115,16 +149,35 @@ function keyOf(workload: Workload): string {
   return `${workload.namespace}/${workload.name}`
 }
 
-/** The container ports that an instance serves: those it states, and those that services and the app annotation name. */
-function portsOf(workload: Workload, registry: Registry): number[] {
-  const stated = workload.containerPorts.filter((port) => port.protocol === 'TCP').map((port) => port.port)
-  const served = registry.targets(workload).map((target) => target.targetPort)
-  return [...new Set([...stated, ...served])]
+/** What an instance is started with. */
+interface Wanted {
+  readonly ports: readonly number[]
+  readonly settings: SidecarSettings
+  readonly facts: string
 }
 
-function factsOf(workload: Workload, registry: Registry): string {
+function wantedOf(workload: Workload, push: PushContext): Wanted {
+  const settings = sidecarSettings(push, workload)
+  const ports = portsOf(workload, push.registry, settings)
+  return { ports, settings, facts: factsOf(workload, ports, settings) }
+}
+
+/**
+ * The container ports that an instance serves: those it states, and those that services, the app annotation and a
+ * Sidecar's ingress name.
+ */
+function portsOf(workload: Workload, registry: Registry, settings: SidecarSettings): number[] {
+  const stated = workload.containerPorts.filter((port) => port.protocol === 'TCP').map((port) => port.port)
+  const served = registry.targets(workload).map((target) => target.targetPort)
+  return [...new Set([...stated, ...served, ...(workload.injected ? settings.ports : [])])]
+}
+
+function factsOf(workload: Workload, ports: readonly number[], settings: SidecarSettings): string {
   const { ip, annotations, labels, serviceAccount, injected, gateway, containers, nodeName, locality } = workload
-  const app = Object.entries(annotations).filter(([name]) => name.startsWith('dinghy.dev/'))
+  const app = Object.entries(annotations).filter(
+    ([name]) =>
+      (name.startsWith('dinghy.dev/') && name !== FAULT_ANNOTATION) || name.startsWith('traffic.sidecar.istio.io/'),
+  )
   return JSON.stringify([
     ip,
     app,
@@ -135,7 +188,8 @@ function factsOf(workload: Workload, registry: Registry): string {
     containers,
     nodeName,
     locality,
-    portsOf(workload, registry),
+    ports,
+    injected ? settings : undefined,
   ])
 }
 

@@ -1,16 +1,19 @@
+import type http from 'node:http'
 import type { Problem } from '../api/problems.ts'
 import { hasErrors } from '../api/problems.ts'
 import { pilotEnv } from '../pilot/env.ts'
-import { meshOf } from '../pilot/mesh.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
+import type { ProxyServer } from '../proxy/server.ts'
+import type { Resolver } from '../proxy/upstream/resolver.ts'
 import type { Workload } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { Runtime } from '../runtime.ts'
 import { SeededRuntime, SystemRuntime } from '../runtime-system.ts'
 import { type FilesSource, openFiles } from '../store/files.ts'
-import { type Change, createStore, type Store } from '../store/store.ts'
+import { type Change, createStore, type SourceUpdate, type Store } from '../store/store.ts'
 import { memoryTransport } from '../xds/memory-transport.ts'
 import { MeshAddresses, type SocketAddress } from './address-book.ts'
+import { Complaints } from './complaints.ts'
 import type { CallAnswer, CallRequest, WorkloadView } from './control/api.ts'
 import { call } from './control/call.ts'
 import { announce } from './control/running.ts'
@@ -18,21 +21,29 @@ import { type ControlServer, type ControlTarget, startControl } from './control/
 import { type ControlPlane, createControlPlane } from './control-plane.ts'
 import { describeChange } from './describe-change.ts'
 import { exampleUrl } from './example-url.ts'
-import { findWorkload } from './find-workload.ts'
+import { MeshFaults } from './faults/mesh-faults.ts'
+import { findWorkload, findWorkloads } from './find-workload.ts'
+import { type GatewayExample, gatewayExamples, withServicePorts } from './gateway-examples.ts'
 import type { GrpcDoor } from './grpc-door.ts'
 import { Instances } from './instances.ts'
+import { Recordings } from './load/recordings.ts'
+import { runLoad } from './load/run.ts'
+import type { LoadOptions, LoadReport } from './load/types.ts'
 import { type LoopbackBlock, takeLoopbackBlock } from './loopback-block.ts'
+import type { MeshEvent } from './mesh-event.ts'
 import { resolveName } from './names.ts'
+import { objectsView } from './object-views.ts'
 import { StreamObserver } from './observed.ts'
+import { outlierReport } from './outliers.ts'
+import { gatewayFor, OUTSIDE } from './outside.ts'
 import { endpointsAt } from './service-endpoints.ts'
+import { standInGateways } from './stand-in-gateways.ts'
+import { synced } from './synced.ts'
 
 /** The control interface's port, istiod's for debugging and monitoring. */
 const CONTROL_PORT = 15014
 /** A port of the control plane's address where nothing ever listens: what a closed port of a pod becomes. */
 const REFUSING_PORT = 1
-
-/** How long a change may take to reach the sidecars before what it replaces is stopped all the same, ms. */
-const SYNC_TIMEOUT_MS = 5000
 
 /**
  * Filters that pilot puts into every sidecar for telemetry, as istiod does: that they do nothing yet stands in the table
@@ -44,6 +55,8 @@ const IN_EVERY_SIDECAR = /^not enforced yet: .*istio\.(?:metadata_exchange|stats
 export interface MeshOptions {
   /** Files, folders and `-` (standard input). */
   readonly sources: readonly string[]
+  /** Objects that come from elsewhere, by where that is. */
+  readonly objects?: SourceUpdate | undefined
   /** Where what sidecars write to /dev/stdout goes, by namespace and pod; nowhere but to this process's own when absent. */
   readonly logDir?: string | undefined
   /** Keeps the root certificate between runs. */
@@ -57,20 +70,23 @@ export interface MeshOptions {
   readonly grpcAddress?: { readonly host: string; readonly port: number } | undefined
   /** For tests; else the machine's clock. */
   readonly runtime?: Runtime | undefined
+  /** What answers for a workload's app, by the workload itself; undefined leaves it to annotations and stand-ins. */
+  readonly handler?: ((workload: Workload) => http.RequestListener | undefined) | undefined
+  /** Resolves names outside the mesh for sidecars. Default: the system. */
+  readonly resolver?: Resolver | undefined
   /** istiod's switches. Default: the process's environment. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
+  /**
+   * Stand in for the gateways that files speak of without bringing them, as an installation of Istio would. Default
+   * true.
+   */
+  readonly gateways?: boolean | undefined
   /** Announce the mesh to `dinghy call` and `exec`. Default true. */
   readonly announce?: boolean | undefined
   readonly onEvent?: ((event: MeshEvent) => void) | undefined
 }
 
-/** What a running mesh tells whoever runs it. */
-export type MeshEvent =
-  | { readonly type: 'problems'; readonly problems: readonly Problem[] }
-  | { readonly type: 'changed'; readonly summary: string }
-  | { readonly type: 'workload'; readonly workload: string; readonly message: string }
-  | { readonly type: 'output' | 'log'; readonly workload: string; readonly line: string }
-  | { readonly type: 'rejected'; readonly workload: string; readonly typeUrl: string; readonly message: string }
+export type { MeshEvent } from './mesh-event.ts'
 
 /** The files have errors, which were told by a `problems` event; nothing was started. */
 export class ConfigurationError extends Error {}
@@ -85,8 +101,16 @@ export class Mesh {
   readonly #block: LoopbackBlock
   readonly #store: Store
   readonly #observer = new StreamObserver()
+  readonly #complaints = new Complaints()
   readonly #addresses: MeshAddresses
   readonly #domain: string
+  readonly #recordings: Recordings
+  /** What makes apps fail. */
+  readonly faults = new MeshFaults((name) =>
+    name === undefined
+      ? this.#instances.all()
+      : findWorkloads(this.registry.workloads, name).map((workload) => this.#instances.of(workload)),
+  )
   #files: FilesSource | undefined
   #started = false
   readonly #warnings = new Set<string>()
@@ -102,6 +126,12 @@ export class Mesh {
     this.#runtime = runtime
     this.#block = block
     this.#store = createStore(runtime)
+    this.#recordings = new Recordings({
+      observer: this.#observer,
+      route: (from, host, port) => this.#target().route(from, host, port),
+      instanceAt: (address) => this.#target().instanceAt(address),
+      sidecarOf: (workload) => this.sidecarOf(workload),
+    })
     this.#domain = pilotEnv(options.env ?? process.env).domain
     const refusing = { host: block.control, port: REFUSING_PORT }
     this.#addresses = new MeshAddresses(refusing, block.ownAddresses, () => runtime.random())
@@ -126,6 +156,7 @@ export class Mesh {
 
   async #start(): Promise<void> {
     const { sources, strict, watch, env = process.env } = this.#options
+    if (this.#options.objects) this.#problems(this.#store.apply(this.#options.objects))
     this.#files = await openFiles({
       store: this.#store,
       runtime: this.#runtime,
@@ -137,34 +168,44 @@ export class Mesh {
     this.#problems(this.#files.report.problems)
     if (hasErrors(this.#files.report.problems))
       throw new ConfigurationError('nothing was started, because of the errors above')
-    const config = meshOf(this.#store.snapshot)
     this.#plane = createControlPlane({
       store: this.#store,
       runtime: this.#runtime,
       dataDir: this.#options.dataDir,
       env,
+      additions: this.#options.gateways === false ? undefined : (snapshot) => standInGateways(snapshot, this.#domain),
       beforePush: (context) => this.#prepare(context),
       onRejected: (workload, typeUrl, message) => this.#event({ type: 'rejected', workload, typeUrl, message }),
+      warn: (message) => this.#event({ type: 'warning', message }),
     })
     this.#addresses.endpoints = (ip, port) => endpointsAt(this.registry, ip, port)
     this.#instances = new Instances({
       runtime: this.#runtime,
       block: this.#block,
       addresses: this.#addresses,
-      identity: { domain: this.#domain, clusterId: pilotEnv(env).clusterId, meshId: config.trustDomain },
+      identity: { domain: this.#domain, clusterId: pilotEnv(env).clusterId },
       ads: memoryTransport(this.#plane.ads),
       logDir: this.#options.logDir,
       observer: this.#observer,
+      handler: (workload) => this.#options.handler?.(workload),
+      proxies: () => this.#instances.sidecars(),
+      resolver: this.#options.resolver,
+      onOutlier: (workload, cluster, event) => {
+        // Of what is only detected, statistics tell; to tell of each would be noise.
+        if (event.action === 'EJECT' && !event.enforced) return
+        this.#event({ type: 'outlier', ...outlierReport(workload, cluster, event, this.registry, this.#runtime) })
+      },
       reach: (workload) => (host, port) => this.#reach(workload, host, port),
       onProblem: (workload, message) => this.#event({ type: 'workload', workload: workload.name, message }),
       onWarning: (workload, line) => this.#warned(workload, line),
       onLine: (workload, line) => this.#event({ type: 'output', workload: workload.name, line }),
       onLog: (workload, line) => this.#event({ type: 'log', workload: workload.name, line }),
     })
-    await this.#instances.start(this.registry)
+    await this.#instances.start(this.#plane.pilot.context)
     await this.#instances.ready()
     await this.#instances.openOutbound(this.registry)
     this.#started = true
+    this.#problems(this.#complaints.news(this.#plane.pilot.context))
     const unfollow = this.#plane.pilot.onPush((context) => this.#pushed(context))
     const unwatch = this.#store.subscribe((change) => this.#changed(change))
     this.#unsubscribe = () => {
@@ -210,12 +251,45 @@ export class Mesh {
 
   /** All instances, in the order of namespaces and names. */
   workloads(): WorkloadView[] {
-    return this.#instances.views()
+    return this.#instances.all().map((instance) => withServicePorts(instance, this.#plane.pilot.context))
   }
 
   /** Sends requests from a workload through its sidecar. Rejects when there is no such workload, or no such host. */
   call(request: CallRequest): Promise<CallAnswer[]> {
     return call(request, this.#target())
+  }
+
+  /**
+   * Ends app and sidecar of an instance as a crash would: connections are reset, new ones refused; the control plane goes
+   * on naming it to others. Throws UnknownWorkloadError.
+   */
+  async kill(name: string): Promise<void> {
+    await this.#instances.kill(findWorkload(this.registry.workloads, name))
+  }
+
+  /** Starts a killed instance again, at the same addresses; resolves once it serves. */
+  async restore(name: string): Promise<void> {
+    await this.#instances.restore(findWorkload(this.registry.workloads, name), this.registry)
+  }
+
+  /** Every sidecar that runs, with its workload. */
+  sidecars(): { workload: Workload; proxy: ProxyServer }[] {
+    return this.#instances.all().flatMap(({ workload, sidecar }) => (sidecar ? { workload, proxy: sidecar } : []))
+  }
+
+  /** The sidecar of an instance, to look into; undefined without one. */
+  sidecarOf(name: string): ProxyServer | undefined {
+    return this.#instances.of(findWorkload(this.registry.workloads, name)).sidecar
+  }
+
+  /** Sends many requests from a workload through its sidecar, and reports what came of them and why some failed. */
+  load(options: LoadOptions): Promise<LoadReport> {
+    return runLoad(options, this.#recordings)
+  }
+
+  /** How clients outside the mesh reach its gateways. */
+  gatewayExamples(): GatewayExample[] {
+    return gatewayExamples(this.#plane.pilot.context, this.#instances.views())
   }
 
   /** A URL that is worth calling, for the hint of `dinghy up`. */
@@ -232,14 +306,14 @@ export class Mesh {
 
   /** Resolves once everything that the store holds now has reached the sidecars and is in force there. */
   async settled(): Promise<void> {
-    await this.#synced()
+    await synced(this.#plane)
     await this.#instances.idle()
-    await this.#synced()
+    await synced(this.#plane)
   }
 
   async #reach(workload: Workload, host: string, port: number): Promise<SocketAddress> {
     const ip = await resolveName(this.registry, this.#domain, workload.namespace, host)
-    if (!workload.injected) {
+    if (!workload.injected || workload.gateway) {
       const to = this.#addresses.viewOf(workload.ip).dial({ ip, port }, undefined)
       return { host: to.host, port: to.port }
     }
@@ -252,8 +326,16 @@ export class Mesh {
     return {
       runtime: this.#runtime,
       workloads: () => this.workloads(),
+      recordings: this.#recordings,
+      faults: this.faults,
       workload: (name) => this.#instances.of(find(name)).view(),
+      objects: (kinds, namespace) =>
+        objectsView(this.#plane.pilot.context, this.#plane.pilot.statuses, kinds, namespace),
       route: async (from, host, port) => {
+        if (from === OUTSIDE) {
+          const gateways = this.#instances.all().filter(({ workload, down }) => workload.gateway && !down)
+          return { ...gatewayFor(this.#plane.pilot.context, gateways, host, port), localAddress: undefined }
+        }
         const workload = find(from)
         const to = await this.#reach(workload, host, port)
         return {
@@ -272,30 +354,20 @@ export class Mesh {
   }
 
   /** What a new registry speaks of is started before any sidecar is told of it. */
-  #prepare({ registry }: PushContext): Promise<void> | undefined {
-    if (!this.#started || !this.#instances.lacks(registry)) return undefined
-    return this.#instances.start(registry).then(() => this.#instances.ready())
+  #prepare(push: PushContext): Promise<void> | undefined {
+    if (!this.#started || !this.#instances.lacks(push)) return undefined
+    return this.#instances.start(push).then(() => this.#instances.ready())
   }
 
   /** What is gone from it stops once every sidecar has heard of that. */
-  #pushed({ registry }: PushContext): void {
+  #pushed(context: PushContext): void {
+    const { registry } = context
+    this.#problems(this.#complaints.news(context))
     this.#instances
-      .retire(registry, () => this.#synced())
+      .retire(registry, () => synced(this.#plane))
+      .then(() => this.#instances.annotate(registry))
       .then(() => this.#instances.openOutbound(registry))
       .catch((e: Error) => this.#event({ type: 'workload', workload: 'mesh', message: e.message }))
-  }
-
-  /** Resolves once every sidecar has taken what it was sent; an outside proxy that does not answer is not waited for. */
-  async #synced(): Promise<void> {
-    const { pilot, ads } = this.#plane
-    const deadline = performance.now() + SYNC_TIMEOUT_MS
-    for (let turns = 0; ; turns++) {
-      // In-process sidecars answer within a few turns; a timer leaves the processor to others after that.
-      if (turns < 20) await new Promise((resolve) => setImmediate(resolve))
-      else await new Promise((resolve) => setTimeout(resolve, 5))
-      if (!pilot.pushPending && ads.connections.every((connection) => connection.synced)) return
-      if (performance.now() > deadline) return
-    }
   }
 
   /** Many sidecars have the same to say: the first one speaks for all. */

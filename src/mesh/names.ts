@@ -1,6 +1,6 @@
 import dns from 'node:dns/promises'
 import net from 'node:net'
-import { NO_ADDRESS, type Service } from '../registry/model.ts'
+import { isFit, NO_ADDRESS, type Service } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
 
 /** A name that means nothing where it was asked. */
@@ -54,7 +54,7 @@ function addressOf(registry: Registry, domain: string, service: Service, depth: 
     return inMesh(registry, domain, service.namespace, `${service.externalName.replace(/\.$/, '')}.`, depth + 1)
   if (service.address !== NO_ADDRESS && net.isIP(service.address)) return service.address
   if (service.autoAddress) return service.autoAddress
-  return registry.endpoints(service).find((e) => e.health === 'HEALTHY' && net.isIP(e.address))?.address
+  return registry.endpoints(service).find((e) => isFit(e) && net.isIP(e.address))?.address
 }
 
 /** `<pod>.<service>.<ns>.svc.<domain>`: one pod of a headless service. */

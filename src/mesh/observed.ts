@@ -11,6 +11,16 @@ export interface Observed {
   readonly route: string | undefined
   readonly flags: string
   readonly details: string | undefined
+  /** How often it was sent upstream. */
+  readonly attempts: number
+  /** `ip:port` of the endpoints that were tried, in order. */
+  readonly tried: readonly string[]
+}
+
+/** Takes down the outbound requests of one pod's sidecar. */
+export interface StreamRecorder {
+  readonly podIp: string
+  note(info: StreamInfo): void
 }
 
 const REQUEST_ID = headerName('x-request-id')
@@ -22,11 +32,16 @@ const REQUEST_ID = headerName('x-request-id')
 export class StreamObserver {
   readonly #wanted = new Map<string, { readonly podIp: string; seen: Observed | undefined }>()
 
+  readonly #recorders = new Set<StreamRecorder>()
+
   /** For `ProxyContext.onStreamComplete` of the sidecar of that pod. */
   watch(podIp: string): (info: StreamInfo, listener: ListenerContext) => void {
     return (info, listener) => {
       // Apps pass request ids on, so other sidecars, and this one's inbound side, see the same.
-      if (this.#wanted.size > 0 && listener.direction === 'outbound') this.#note(podIp, info)
+      if (listener.direction !== 'outbound') return
+      if (this.#wanted.size > 0) this.#note(podIp, info)
+      if (this.#recorders.size > 0)
+        for (const recorder of this.#recorders) if (recorder.podIp === podIp) recorder.note(info)
     }
   }
 
@@ -34,13 +49,13 @@ export class StreamObserver {
     const id = info.request?.get(REQUEST_ID)
     const wanted = id === undefined ? undefined : this.#wanted.get(id)
     if (wanted?.podIp !== podIp || wanted.seen) return
-    wanted.seen = {
-      host: info.upstreamHost ? formatAddress(info.upstreamHost.address) : undefined,
-      cluster: info.clusterName,
-      route: info.routeName,
-      flags: info.flags.join(',') || '-',
-      details: info.responseCodeDetails,
-    }
+    wanted.seen = observedOf(info)
+  }
+
+  /** From now on the recorder is told of every outbound request of its pod; returns the way to stop that. */
+  record(recorder: StreamRecorder): () => void {
+    this.#recorders.add(recorder)
+    return () => this.#recorders.delete(recorder)
   }
 
   /** From now on the sidecar of that pod is watched for the request. */
@@ -52,5 +67,20 @@ export class StreamObserver {
     const seen = this.#wanted.get(requestId)?.seen
     this.#wanted.delete(requestId)
     return seen
+  }
+}
+
+/** What a stream's account says of a request. */
+export function observedOf(info: StreamInfo): Observed {
+  const host = info.upstreamHost && formatAddress(info.upstreamHost.address)
+  const before = info.upstreamAttempted?.map((a) => formatAddress(a.host.address)) ?? []
+  return {
+    host,
+    cluster: info.clusterName,
+    route: info.routeName,
+    flags: info.flags.join(',') || '-',
+    details: info.responseCodeDetails,
+    attempts: info.upstreamAttempts,
+    tried: host === undefined ? before : [...before, host],
   }
 }

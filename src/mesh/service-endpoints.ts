@@ -1,4 +1,5 @@
 import type { Address } from '../proxy/listener/connection.ts'
+import { isFit } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
 
 /** The ready endpoints behind a service's address and port: where kube-proxy would send a connection. */
@@ -7,6 +8,6 @@ export function endpointsAt(registry: Registry, ip: string, port: number): Addre
   if (!service) return []
   return registry
     .endpointsOfPort(service, port)
-    .filter((endpoint) => endpoint.health === 'HEALTHY')
+    .filter((endpoint) => isFit(endpoint))
     .map((endpoint) => ({ ip: endpoint.address, port: endpoint.port }))
 }

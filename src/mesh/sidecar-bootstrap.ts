@@ -1,13 +1,12 @@
+import type { JsonObject } from '@bufbuild/protobuf'
 import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import { splitLocality } from '../registry/labels.ts'
 import type { Workload } from '../registry/model.ts'
-import { make } from '../xds/messages.ts'
+import { type Init, make, packed } from '../xds/messages.ts'
+import type { SidecarSettings } from './sidecar-settings.ts'
 
 /** The version that sidecars say they are, as istio-agent puts it into the node metadata. */
 const ISTIO_VERSION = '1.32.0'
-
-/** Where a sidecar serves programs that honour `http_proxy`. */
-export const HTTP_PROXY_PORT = 15002
 
 /** Values of envoy.config.core.v3.ApiConfigSource.ApiType and envoy.config.core.v3.ApiVersion. */
 const DELTA_GRPC = 3
@@ -17,7 +16,6 @@ const API_V3 = 2
 export interface MeshIdentity {
   readonly domain: string
   readonly clusterId: string
-  readonly meshId: string
 }
 
 /**
@@ -27,6 +25,7 @@ export interface MeshIdentity {
 export function sidecarBootstrap(
   workload: Workload,
   mesh: MeshIdentity,
+  settings: SidecarSettings,
   admin: { ip: string; port: number },
 ): Bootstrap {
   const type = workload.gateway ? 'router' : 'sidecar'
@@ -37,20 +36,22 @@ export function sidecarBootstrap(
       cluster: `${workload.labels['service.istio.io/canonical-name'] ?? workload.workloadName}.${namespace}`,
       locality: localityOf(workload.locality),
       metadata: {
+        ...settings.metadata,
         ANNOTATIONS: { ...workload.annotations },
         CLUSTER_ID: mesh.clusterId,
-        HTTP_PROXY_PORT: String(HTTP_PROXY_PORT),
+        HTTP_PROXY_PORT: String(settings.httpProxyPort),
         INSTANCE_IPS: ip,
-        INTERCEPTION_MODE: 'REDIRECT',
+        INTERCEPTION_MODE: settings.interception,
         ISTIO_VERSION,
         LABELS: { ...workload.labels },
-        MESH_ID: mesh.meshId,
+        MESH_ID: settings.meshId,
         NAME: name,
         NAMESPACE: namespace,
         NODE_NAME: workload.nodeName,
         OWNER: `kubernetes://apis/apps/v1/namespaces/${namespace}/${workload.ownerKind.toLowerCase()}s/${workload.workloadName}`,
         SERVICE_ACCOUNT: workload.serviceAccount,
         WORKLOAD_NAME: workload.workloadName,
+        ...(Object.keys(settings.own).length > 0 ? { PROXY_CONFIG: settings.own as JsonObject } : {}),
         ...(workload.network ? { NETWORK: workload.network } : {}),
       },
     },
@@ -68,17 +69,34 @@ export function sidecarBootstrap(
           name: 'global config',
           layerSpecifier: {
             case: 'staticLayer',
-            value: { 'envoy.reloadable_features.http_reject_path_with_fragment': false },
+            value: { 'envoy.reloadable_features.http_reject_path_with_fragment': false, ...settings.runtimeValues },
           },
         },
       ],
     },
+    overloadManager: settings.connectionLimit > 0 ? connectionLimit(settings.connectionLimit) : undefined,
     dynamicResources: {
       adsConfig: { apiType: DELTA_GRPC, transportApiVersion: API_V3, setNodeOnFirstMessageOnly: true },
       cdsConfig: { configSourceSpecifier: { case: 'ads', value: {} }, resourceApiVersion: API_V3 },
       ldsConfig: { configSourceSpecifier: { case: 'ads', value: {} }, resourceApiVersion: API_V3 },
     },
   })
+}
+
+function connectionLimit(maxActiveDownstreamConnections: number): Init<'envoy.config.overload.v3.OverloadManager'> {
+  return {
+    resourceMonitors: [
+      {
+        name: 'envoy.resource_monitors.global_downstream_max_connections',
+        configType: {
+          case: 'typedConfig',
+          value: packed('envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig', {
+            maxActiveDownstreamConnections: BigInt(maxActiveDownstreamConnections),
+          }),
+        },
+      },
+    ],
+  }
 }
 
 function localityOf(text: string): { region: string; zone: string; subZone: string } {

@@ -26,6 +26,10 @@ export interface PilotEnv {
   debounceAfter: number
   /** PILOT_DNS_JITTER_DURATION in milliseconds, added to the period of DNS. Default 100; 0 for none. */
   dnsJitter: number
+  /** ENABLE_TLS_ON_SIDECAR_INGRESS: the `tls` of a Sidecar's ingress listeners has effect. Default false. */
+  tlsOnSidecarIngress: boolean
+  /** PILOT_ENABLE_PERSISTENT_SESSION_FILTER: sessions of Services with the labels for it. Default false. */
+  persistentSessions: boolean
   /** Any variable, '' when unset: for MeshConfig's headers that take their values from one. */
   variable: (name: string) => string
   /** CLUSTER_ID. Default `Kubernetes`. */
@@ -62,6 +66,8 @@ export function pilotEnv(env: Readonly<Record<string, string | undefined>>): Pil
     traceSampling: env.PILOT_TRACE_SAMPLING && sampling >= 0 && sampling <= 100 ? sampling : 1,
     debounceAfter: millis('PILOT_DEBOUNCE_AFTER', 100),
     dnsJitter: millis('PILOT_DNS_JITTER_DURATION', 100),
+    tlsOnSidecarIngress: bool('ENABLE_TLS_ON_SIDECAR_INGRESS', false),
+    persistentSessions: bool('PILOT_ENABLE_PERSISTENT_SESSION_FILTER', false),
     variable: (name) => env[name] ?? '',
     clusterId: env.CLUSTER_ID || 'Kubernetes',
     domain: env.DOMAIN_SUFFIX || 'cluster.local',

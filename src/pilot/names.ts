@@ -29,9 +29,13 @@ export const inboundCluster = (port: number): string => `inbound|${port}||`
 /** `outbound_.9080_.v1_.reviews.default.svc.cluster.local`: the default SNI of Istio's mutual TLS. */
 export const sniOf = (host: string, port: number, subset = ''): string => `outbound_.${port}_.${subset}_.${host}`
 
+/** Whether a cluster is named by SNI: one that AUTO_PASSTHROUGH servers forward to. */
+export const isSni = (name: string): boolean => name.startsWith('outbound_.')
+
 /** Takes a cluster name apart; undefined for one of another form. */
 export function parseCluster(name: string): ClusterKey | undefined {
-  const parts = name.split('|')
+  // The form of SNI has other separators (ParseSubsetKey).
+  const parts = name.split(isSni(name) ? '_.' : '|')
   if (parts.length !== 4 || (parts[0] !== 'outbound' && parts[0] !== 'inbound')) return undefined
   return { direction: parts[0], port: Number(parts[1]), subset: parts[2] ?? '', host: parts[3] ?? '' }
 }

@@ -1,14 +1,18 @@
 import type { Node as XdsNode } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { ApiObject } from '../api/objects.ts'
 import { type Ca, renewAt } from '../ca/ca.ts'
 import { type AddressAllotter, ClusterAllotter } from '../registry/addresses.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { Runtime, Timer } from '../runtime.ts'
-import type { Store } from '../store/store.ts'
+import { keepUnchanged, overlaid } from '../store/overlay.ts'
+import type { Snapshot as ObjectSnapshot, Store } from '../store/store.ts'
 import { SECRET_TYPE } from '../xds/resource-types.ts'
 import type { ResourceSource } from '../xds/server.ts'
 import type { AdsConnection } from '../xds/server-connection.ts'
 import type { Resources, Snapshot, VersionedResource } from '../xds/snapshot.ts'
 import { type PilotEnv, pilotEnv } from './env.ts'
+import { PatchReport } from './envoyfilter/report.ts'
+import { StatusBook } from './gateway-api/status-book.ts'
 import { type Node, NodeError, type ProxyNode, proxyOf } from './proxy.ts'
 import { resourcesOf } from './resources.ts'
 import { PushContext } from './scope/push-context.ts'
@@ -27,8 +31,12 @@ export interface PilotOptions {
   env?: Readonly<Record<string, string | undefined>>
   /** Who may have private keys over its stream. Default: clients in this process and on the loopback interface. */
   servesSecrets?: (connection: Pick<AdsConnection, 'peer'>) => boolean
+  /** Objects to add to those of the store, made anew from each snapshot of it: what a cluster would have besides. */
+  additions?: (snapshot: ObjectSnapshot) => readonly ApiObject[]
   /** Takes a line for the log. */
   log?: (line: string) => void
+  /** Told of configuration that turns out to have no effect, with its place. Default: the log. */
+  warn?: (line: string) => void
   /**
    * Told of each new context before the proxies are sent it; while the promise is pending they go on with the one
    * before. For who has to start what it speaks of.
@@ -51,13 +59,17 @@ interface Client {
  */
 export class Pilot implements ResourceSource {
   readonly env: PilotEnv
+  /** What istiod would have written into the status of objects. */
+  readonly statuses: StatusBook
   readonly #options: PilotOptions
   readonly #allotter: AddressAllotter
   readonly #clients = new Map<AdsConnection, Client>()
   readonly #listeners = new Set<(context: PushContext) => void>()
   readonly #versions: Versions
   readonly #unsubscribe: () => void
+  readonly #patches: PatchReport
   #context: PushContext
+  #added: readonly ApiObject[] = []
   #pushes = 1
   #lastPush: number
   #pending: Timer | undefined
@@ -69,10 +81,21 @@ export class Pilot implements ResourceSource {
     this.#options = options
     this.env = pilotEnv(options.env ?? {})
     this.#allotter = options.allotter ?? new ClusterAllotter()
+    this.#patches = new PatchReport(options.runtime, (line) => (options.warn ?? options.log)?.(line))
     this.#versions = new Versions(options.runtime.uuid().slice(0, 8))
-    this.#context = new PushContext(options.store.snapshot, this.env, this.#allotter)
+    this.#context = new PushContext(this.#read(), this.env, this.#allotter)
+    this.statuses = new StatusBook(() => options.runtime.wallNow())
+    this.statuses.update(this.#context.gatewayApi.statuses)
     this.#lastPush = Number.NEGATIVE_INFINITY
     this.#unsubscribe = options.store.subscribe(() => this.#changed())
+  }
+
+  /** The store as it is, with the additions. */
+  #read(): ObjectSnapshot {
+    const { store, additions } = this.#options
+    if (!additions) return store.snapshot
+    this.#added = keepUnchanged(this.#added, additions(store.snapshot))
+    return overlaid(store.snapshot, this.#added)
   }
 
   /** What the latest push was made from. */
@@ -106,6 +129,7 @@ export class Pilot implements ResourceSource {
     this.#unsubscribe()
     this.#pending?.cancel()
     this.#renewal?.cancel()
+    this.#patches.close()
   }
 
   connected(connection: AdsConnection): void {
@@ -154,7 +178,8 @@ export class Pilot implements ResourceSource {
   #push(): void {
     this.#lastPush = this.#options.runtime.now()
     this.#pushes++
-    this.#context = new PushContext(this.#options.store.snapshot, this.env, this.#allotter, this.#context)
+    this.#context = new PushContext(this.#read(), this.env, this.#allotter, this.#context)
+    this.statuses.update(this.#context.gatewayApi.statuses)
     const preparation = this.#options.beforePush?.(this.#context)
     if (!preparation) {
       this.#serveAll()
@@ -189,6 +214,7 @@ export class Pilot implements ResourceSource {
         return names === undefined || names === '*' ? [] : names
       },
     })
+    this.#patches.served(this.#context.envoyFilters)
     const before = client.snapshot?.types
     const types = new Map<string, Resources>()
     const changed: string[] = []

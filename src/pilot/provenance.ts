@@ -17,7 +17,7 @@ export function provenance(origin: Origin): JsonObject {
 /** The origin of a part of an object. */
 export function originAt(object: ApiObject, path: Path): Origin {
   const at = object.origin.locate(path)
-  return { ...originOf(object), file: at.file, line: at.line }
+  return { ...originOf(object), ...object.origin.source?.(path), file: at.file, line: at.line }
 }
 
 /** Metadata that says where something comes from, and nothing else. */

@@ -49,6 +49,8 @@ export interface ProxyNode {
   containerPorts: ContainerPort[]
   /** What it says of its own settings (PROXY_CONFIG). */
   proxyConfig?: MeshProxyConfig
+  /** All that its node metadata says. */
+  metadata: JsonObject
   workload?: Workload
   /** Services of its workload, oldest first. */
   targets: ServiceTarget[]
@@ -108,6 +110,7 @@ export function proxyOf(node: Node, registry: Registry, clusterId: string): Prox
     prometheusPort: Number(text('ENVOY_PROMETHEUS_PORT')) || 15090,
     containerPorts,
     proxyConfig: isObject(meta.PROXY_CONFIG) ? (meta.PROXY_CONFIG as MeshProxyConfig) : undefined,
+    metadata: meta,
     workload,
     targets: [],
   }

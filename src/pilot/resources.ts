@@ -4,6 +4,7 @@ import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } f
 import { clustersOf } from './cluster/clusters.ts'
 import { EDS } from './cluster/draft.ts'
 import { loadAssignment } from './endpoint/load-assignment.ts'
+import { withRoutePatches } from './envoyfilter/apply.ts'
 import { proxylessClusters, proxylessListeners, proxylessRoutes } from './grpc/proxyless.ts'
 import { listenersOf } from './listener/listeners.ts'
 import { SDS_DEFAULT, SDS_ROOT } from './names.ts'
@@ -44,11 +45,16 @@ export function resourcesOf(
     out.set(LISTENER_TYPE, new Map(listeners.map((listener) => [listener.name, listener])))
     out.set(ROUTE_TYPE, new Map(routes.map((route) => [route.name, route])))
   } else {
-    const built = proxy.type === 'sidecar' ? listenersOf(push, proxy) : []
+    const built = listenersOf(push, proxy)
     const routeNames = new Set(watched(ROUTE_TYPE))
     for (const { routeNames: names } of built) for (const name of names) routeNames.add(name)
     out.set(LISTENER_TYPE, new Map(built.map(({ listener }) => [listener.name, listener])))
-    out.set(ROUTE_TYPE, new Map([...routeNames].map((name) => [name, routeConfiguration(push, proxy, name)])))
+    out.set(
+      ROUTE_TYPE,
+      new Map(
+        [...routeNames].map((name) => [name, withRoutePatches(push, proxy, routeConfiguration(push, proxy, name))]),
+      ),
+    )
   }
   out.set(SECRET_TYPE, secrets(push, proxy, options.ca, watched(SECRET_TYPE)))
   return out

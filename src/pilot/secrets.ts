@@ -9,6 +9,9 @@ import type { ProxyNode } from './proxy.ts'
 import type { PushContext } from './scope/push-context.ts'
 
 const KUBERNETES = 'kubernetes://'
+/** Secrets that Gateways of the Gateway API refer to. */
+const GATEWAY = 'kubernetes-gateway://'
+const CONFIG_MAP = 'configmap://'
 const CA_SUFFIX = '-cacert'
 
 /** Bytes that came with a message or are made here. */
@@ -22,8 +25,8 @@ const secret = (name: string, type: Init<'envoy.extensions.transport_sockets.tls
 const certificate = (name: string, chain: string, key: string): Secret =>
   secret(name, { case: 'tlsCertificate', value: { certificateChain: inline(chain), privateKey: inline(key) } })
 
-const roots = (name: string, pem: string): Secret =>
-  secret(name, { case: 'validationContext', value: { trustedCa: inline(pem) } })
+const roots = (name: string, pem: string, crl?: string): Secret =>
+  secret(name, { case: 'validationContext', value: { trustedCa: inline(pem), crl: crl ? inline(crl) : undefined } })
 
 /** The identity of a proxy's workload. */
 export function identityOf(push: PushContext, ca: Ca, proxy: ProxyNode): Identity {
@@ -42,6 +45,10 @@ export function secretOf(push: PushContext, ca: Ca, proxy: ProxyNode, name: stri
   }
   if (name === SDS_ROOT) return roots(name, trustBundle(push, ca))
   if (name.startsWith(KUBERNETES)) return credential(push, proxy, name)
+  if (name.startsWith(GATEWAY) && isReferred(push, proxy, name)) {
+    return fromSecret(push, name, ...split(name.slice(GATEWAY.length)))
+  }
+  if (name.startsWith(CONFIG_MAP)) return fromConfigMap(push, name, ...split(name.slice(CONFIG_MAP.length)))
   if (name.startsWith('file-')) return fileSecret(name)
   return undefined
 }
@@ -58,23 +65,68 @@ function credential(push: PushContext, proxy: ProxyNode, resource: string): Secr
   const namespace = slash < 0 ? proxy.namespace : path.slice(0, slash)
   const name = path.slice(slash + 1)
   // A proxy may read the secrets of its own namespace only.
-  if (namespace !== proxy.namespace) return undefined
-  const data = (wanted: string, ...keys: string[]): string | undefined => {
+  return namespace === proxy.namespace ? fromSecret(push, resource, namespace, name) : undefined
+}
+
+function split(path: string): [namespace: string, name: string] {
+  const slash = path.indexOf('/')
+  return [path.slice(0, slash), path.slice(slash + 1)]
+}
+
+/**
+ * Whether a Gateway of the proxy names the secret: those that name one which they may not read are not programmed
+ * (pilot/pkg/xds/sds.go filterAuthorizedResources).
+ */
+function isReferred(push: PushContext, proxy: ProxyNode, resource: string): boolean {
+  const servers = push.gateways.of(proxy)?.ports.flatMap((port) => port.servers) ?? []
+  return servers.some(({ server: { tls: settings } }) => {
+    if (!settings) return false
+    const { credentialName = '', credentialNames = [], caCertCredentialName, mode } = settings
+    if (resource === caCertCredentialName) return true
+    const names = credentialNames.length > 0 ? credentialNames : [credentialName]
+    const mutual = mode === 'MUTUAL' || mode === 'OPTIONAL_MUTUAL'
+    return names.includes(resource) || (mutual && names.some((name) => `${name}${CA_SUFFIX}` === resource))
+  })
+}
+
+/** The roots of a ConfigMap: anyone may read those. */
+function fromConfigMap(push: PushContext, resource: string, namespace: string, name: string): Secret | undefined {
+  const object = push.snapshot.get(
+    'ConfigMap',
+    namespace,
+    name.endsWith(CA_SUFFIX) ? name.slice(0, -CA_SUFFIX.length) : name,
+  )
+  const pem = object?.data?.cacert || object?.data?.['ca.crt']
+  return pem ? roots(resource, pem) : undefined
+}
+
+/**
+ * A certificate or roots of a Secret: under `cert`, `key`, `cacert` and `crl`, or under the names of the type
+ * kubernetes.io/tls. Roots may have a secret of their own, `…-cacert` (pilot/pkg/credentials/kube/secrets.go).
+ */
+function fromSecret(push: PushContext, resource: string, namespace: string, name: string): Secret | undefined {
+  const find = (wanted: string): ((key: string) => string | undefined) | undefined => {
     const found = push.snapshot.get('Secret', namespace, wanted)
-    for (const key of keys) {
-      const encoded = found?.data?.[key]
-      const plain = found?.stringData?.[key] ?? (encoded && Buffer.from(encoded, 'base64').toString('utf8'))
-      if (plain) return plain
-    }
-    return undefined
+    return (
+      found && ((key) => found.stringData?.[key] ?? Buffer.from(found.data?.[key] ?? '', 'base64').toString('utf8'))
+    )
   }
   if (name.endsWith(CA_SUFFIX)) {
-    const pem = data(name, 'cacert', 'ca.crt') ?? data(name.slice(0, -CA_SUFFIX.length), 'cacert', 'ca.crt')
-    return pem === undefined ? undefined : roots(resource, pem)
+    const value = find(name) ?? find(name.slice(0, -CA_SUFFIX.length))
+    if (!value) return undefined
+    const generic = value('cacert')
+    const pem = generic || value('ca.crt')
+    return pem ? roots(resource, pem, value(generic ? 'crl' : 'ca.crl')) : undefined
   }
-  const chain = data(name, 'cert', 'tls.crt')
-  const key = data(name, 'key', 'tls.key')
-  return chain && key ? certificate(resource, chain, key) : undefined
+  const value = find(name)
+  for (const [chain, key] of [
+    ['cert', 'key'],
+    ['tls.crt', 'tls.key'],
+  ] as const) {
+    const [certs, secretKey] = [value?.(chain), value?.(key)]
+    if (certs && secretKey) return certificate(resource, certs, secretKey)
+  }
+  return undefined
 }
 
 function fileSecret(name: string): Secret | undefined {

@@ -6,6 +6,7 @@ import type { AddressBook, Transport } from './listener/connection.ts'
 import type { StatsStore } from './observe/stats.ts'
 import type { StreamInfo } from './stream-info.ts'
 import type { ClusterManager } from './upstream/cluster.ts'
+import type { DnsCaches } from './upstream/discovery/dns-cache-config.ts'
 
 /** What every part of one proxy is built with. One per proxy; two proxies of a process share nothing but code. */
 export interface ProxyContext {
@@ -16,12 +17,18 @@ export interface ProxyContext {
   readonly routes: RouteSubscriptions
   readonly book: AddressBook
   readonly logs: LogFiles
+  /** Names that dynamic forward proxies know. */
+  readonly dnsCaches?: DnsCaches | undefined
   /** False once the proxy drains: responses then say `connection: close`. */
   readonly draining: () => boolean
+  /** True once `/healthcheck/fail` was called: health checks of the proxy itself then fail. */
+  readonly healthCheckFailed?: () => boolean
   /** Feature guards that the bootstrap's runtime layers set, such as `http_reject_path_with_fragment`; without the prefix. */
   readonly runtimeFeatures?: ReadonlyMap<string, boolean> | undefined
   /** Says once, for the whole proxy, that a field of the config is understood but has no effect yet. */
   readonly notEnforced?: (path: string) => void
+  /** Takes a line for the proxy's own log. */
+  readonly log?: (line: string) => void
   /** Told of every finished HTTP request, after the access log: for whoever watches the proxy from within the process. */
   readonly onStreamComplete?: ((info: StreamInfo, listener: ListenerContext) => void) | undefined
 }
@@ -61,6 +68,10 @@ export interface ConnectionHandler {
   onConnection(transport: Transport): void
   /** Resolves true once warm: RDS has arrived. Called once. */
   whenWarm(ready: () => void): void
+  /** It reads nothing before it is ready to; filters before it see bytes no earlier. */
+  readonly readsLater?: boolean
+  /** A connection ended before the filters in front let this one have it. */
+  onNeverReached?(transport: Transport): void
   /** The filter chain is gone for good: drop subscriptions. Connections still open go on. */
   close(): void
   /** For admin: number of open connections. */

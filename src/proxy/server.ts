@@ -7,6 +7,7 @@ import { AdminServer } from './admin/admin-server.ts'
 import type { ServerState } from './admin/view.ts'
 import type { LogFiles, ProxyContext } from './context.ts'
 import { type Address, identityBook } from './listener/connection.ts'
+import { ConnectionLimits } from './listener/connection-limits.ts'
 import { DrainState } from './listener/drain-state.ts'
 import { ListenerManager } from './listener/listener-manager.ts'
 import { BufferedLogFiles } from './observe/log-files.ts'
@@ -17,11 +18,14 @@ import { noteBootstrapFields } from './server/bootstrap-fields.ts'
 import { ClusterReadiness } from './server/cluster-readiness.ts'
 import { NotEnforced } from './server/not-enforced.ts'
 import type { ProxyServerOptions } from './server/options.ts'
+import { outlierListener } from './server/outlier-log.ts'
+import { bootstrapResolver } from './server/resolver.ts'
 import { RouteTable } from './server/route-table.ts'
 import { runtimeFeatures } from './server/runtime-features.ts'
 import { milliseconds } from './tcp/config.ts'
 import { SecretStore } from './tls/secrets.ts'
 import { type ClusterControl, createClusterManager } from './upstream/cluster-manager.ts'
+import { DnsCaches } from './upstream/discovery/dns-cache-config.ts'
 
 export type { ProxyServerOptions } from './server/options.ts'
 
@@ -42,6 +46,7 @@ export class ProxyServer {
   readonly notEnforced: NotEnforced
   readonly drain: DrainState
   readonly logs: LogFiles
+  private readonly dnsCaches: DnsCaches
   readonly options: ProxyServerOptions
   /** Wall clock at start, ms. */
   readonly started: number
@@ -75,12 +80,19 @@ export class ProxyServer {
       this.secrets.addStatic(secret, `static_resources.secrets[${i}]`)
     })
     const book = options.book ?? identityBook
+    const resolver = options.resolver ?? bootstrapResolver(bootstrap)
+    this.dnsCaches = new DnsCaches(runtime, this.stats, resolver)
     this.clusters = createClusterManager({
+      resolver,
+      caches: this.dnsCaches,
       runtime,
       stats: this.stats,
       book,
       secrets: this.secrets,
-      notEnforced: (path) => this.notEnforced.note(path),
+      logs: this.logs,
+      onOutlier: outlierListener(options, this.logs),
+      locality: this.node.locality,
+      localClusterName: bootstrap.clusterManager?.localClusterName,
     })
     this.readiness = new ClusterReadiness(this.clusters)
     const context: ProxyContext = {
@@ -91,13 +103,16 @@ export class ProxyServer {
       routes: this.routes,
       book,
       logs: this.logs,
+      dnsCaches: this.dnsCaches,
       draining: () => this.drain.draining(),
+      healthCheckFailed: () => this.drain.failed,
       notEnforced: (path) => this.notEnforced.note(path),
+      log: warn,
       onStreamComplete: options.onStreamComplete,
       runtimeFeatures: runtimeFeatures(bootstrap),
     }
     this.listeners = new ListenerManager({
-      deps: { context, secrets: this.secrets },
+      deps: { context, secrets: this.secrets, limits: ConnectionLimits.of(bootstrap) },
       drainTime,
       bindAddress: options.bindAddress ?? ((address) => (options.captureTable ? undefined : address)),
       onError: warn,
@@ -257,15 +272,16 @@ export class ProxyServer {
     }
   }
 
-  /** Stops at once: sockets close, connections end, log files are written. */
-  async stop(): Promise<void> {
+  /** Stops at once: sockets close, connections end (with `reset`, by a reset), log files are written. */
+  async stop({ reset = false }: { reset?: boolean } = {}): Promise<void> {
     if (this.stopped) return
     this.stopped = true
     this.statsTimer?.cancel()
     this.options.captureTable?.connectTo(undefined)
     this.ads?.close()
-    await this.listeners.close()
+    await this.listeners.close(reset)
     this.clusters.close()
+    this.dnsCaches.close()
     await this.admin?.close()
     await this.ownLogs?.close()
     this.settle(new Error('the proxy was stopped'))

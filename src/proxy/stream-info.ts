@@ -107,8 +107,11 @@ export interface StreamInfo {
   upstreamWireBytesSent?: number
   upstreamHeaderBytesReceived?: number
   upstreamHeaderBytesSent?: number
-  /** Every host that was tried, and the id of the connection it was tried on, in order. */
-  upstreamAttempted?: { host: Host; connectionId: number }[]
+  /**
+   * The hosts that were tried before `upstreamHost`, and the ids of the connections they were tried on, in order; made
+   * at the first retry.
+   */
+  upstreamAttempted?: { host: Host; connectionId: number }[] | undefined
   clusterMetadata?: Metadata
   virtualHostMetadata?: Metadata
   listenerMetadata?: Metadata
@@ -137,6 +140,7 @@ export interface StreamInfo {
 /** Names of envoy.data.accesslog.v3.AccessLogType. */
 export type AccessLogType =
   | 'NotSet'
+  | 'TcpConnectionStart'
   | 'TcpUpstreamConnected'
   | 'TcpPeriodic'
   | 'TcpConnectionEnd'
@@ -150,3 +154,10 @@ export type AccessLogType =
   | 'UdpTunnelUpstreamConnected'
   | 'UdpPeriodic'
   | 'UdpSessionEnd'
+
+/** Merges values into a namespace of the dynamic metadata. */
+export function mergeDynamicMetadata(info: StreamInfo, namespace: string, values: Record<string, unknown>): void {
+  info.dynamicMetadata ??= new Map()
+  const old = info.dynamicMetadata.get(namespace)
+  info.dynamicMetadata.set(namespace, old === undefined ? values : { ...old, ...values })
+}

@@ -1,3 +1,4 @@
+import { writtenKind } from '../api/kinds-table.ts'
 import type { Kind, ObjectBase } from '../api/objects.ts'
 import type { Labels, Locality } from './labels.ts'
 import type { Protocol } from './protocol.ts'
@@ -15,7 +16,8 @@ export interface Origin {
 /** The origin of an object. */
 export function originOf(object: ObjectBase<Kind>): Origin {
   const { name, namespace } = object.metadata
-  return { kind: object.kind, namespace, name, file: object.origin.file, line: object.origin.line }
+  const source = object.origin.source?.([]) ?? { kind: writtenKind(object.kind), namespace, name }
+  return { ...source, file: object.origin.file, line: object.origin.line }
 }
 
 /** A port of a service. */
@@ -73,8 +75,11 @@ export interface Service {
   origin: Origin
 }
 
-/** How fit an endpoint is. */
-export type Health = 'HEALTHY' | 'UNHEALTHY' | 'TERMINATING'
+/** How fit an endpoint is; of one that nobody watches (a WorkloadEntry) it is not known, and it counts as fit. */
+export type Health = 'HEALTHY' | 'UNHEALTHY' | 'TERMINATING' | 'UNKNOWN'
+
+/** Whether connections may be sent to an endpoint. */
+export const isFit = ({ health }: { readonly health: Health }): boolean => health === 'HEALTHY' || health === 'UNKNOWN'
 
 /** One address behind one port of a service (pilot/pkg/model/service.go IstioEndpoint). */
 export interface Endpoint {

@@ -152,9 +152,13 @@ interface PodFacts {
 }
 
 function workload(pod: PodFacts, context: PodContext): Workload {
-  const gateway = (pod.annotations['inject.istio.io/templates'] ?? '').split(',').includes('gateway')
-  const injected = isInjected(pod, gateway, context.namespaceLabels(pod.namespace))
-  const labels = injected ? injectedLabels(pod.labels, pod.workloadName) : pod.labels
+  // One that states its proxy itself is left alone by the injector (files/kube-gateway.yaml).
+  const router = pod.spec.containers.some(
+    ({ name, args }) => name === 'istio-proxy' && /^proxy,router\b/.test(`${args}`),
+  )
+  const gateway = router || (pod.annotations['inject.istio.io/templates'] ?? '').split(',').includes('gateway')
+  const injected = router || isInjected(pod, gateway, context.namespaceLabels(pod.namespace))
+  const labels = injected && !router ? injectedLabels(pod.labels, pod.workloadName) : pod.labels
   const nodeName = pod.spec.nodeName ?? ''
   return {
     name: pod.name,

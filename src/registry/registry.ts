@@ -1,3 +1,4 @@
+import net from 'node:net'
 import type { ApiObject } from '../api/objects.ts'
 import type { Snapshot } from '../store/store.ts'
 import type { AddressAllotter } from './addresses.ts'
@@ -173,9 +174,11 @@ export class Registry {
     return selectedEntries(service, snapshot, context).flatMap((workload) =>
       (spec.ports ?? []).flatMap((port) => {
         const target = port.targetPort
-        const name = typeof target === 'string' && !/^\d+$/.test(target) ? target : undefined
-        const number = name === undefined ? Number(target) || port.port : workload.ports[name]
-        if (!number || workload.unix) return []
+        const named = typeof target === 'string' && !/^\d+$/.test(target)
+        // A number is what a workload has that does not name the service's port.
+        const name = named ? target : (port.name ?? '')
+        const number = workload.ports[name] || (named ? undefined : Number(target) || port.port)
+        if (!number || net.isIP(workload.address) === 0) return []
         return [{ ...workload.base, address: workload.address, port: number, servicePortName: port.name ?? '' }]
       }),
     )
@@ -206,8 +209,13 @@ export class Registry {
     for (const service of services) {
       let endpoints: Endpoint[]
       if (spec.workloadSelector) {
-        endpoints = [...selectedEntries(service, snapshot, context), ...this.#selectedPods(service, context)].flatMap(
-          (workload) => entryEndpoints(workload, ports),
+        const byName = service.resolution === 'DNS' || service.resolution === 'DNS_ROUND_ROBIN'
+        // What has a name, or a socket of its own machine, only DNS can find.
+        const entries = selectedEntries(service, snapshot, context).filter(
+          ({ address }) => byName || address === '' || net.isIP(address) !== 0,
+        )
+        endpoints = [...this.#selectedPods(service, context), ...entries].flatMap((workload) =>
+          entryEndpoints(workload, ports),
         )
       } else if (
         !spec.endpoints?.length &&

@@ -129,7 +129,7 @@ export function entryWorkload(
       namespace: meta.namespace,
       workloadName: labels['service.istio.io/workload-name'] ?? meta.name,
       nodeName: '',
-      health: 'HEALTHY',
+      health: 'UNKNOWN',
     },
   }
 }

@@ -1,3 +1,4 @@
+import { writtenKind } from '../api/kinds-table.ts'
 import type { ApiObject, Kind, ObjectMeta } from '../api/objects.ts'
 import type { Problem } from '../api/problems.ts'
 import type { Runtime } from '../runtime.ts'
@@ -197,7 +198,7 @@ function twice(object: ApiObject, earlier: ApiObject): Problem {
   const first = `${earlier.origin.file}:${earlier.origin.line}`
   return {
     severity: 'warning',
-    message: `${kind} ${name} is defined twice: this one takes the place of the one at ${first}`,
+    message: `${writtenKind(kind)} ${name} is defined twice: this one takes the place of the one at ${first}`,
     file: origin.file,
     line: origin.line,
     col: origin.col,

@@ -10,6 +10,12 @@ export interface Identity {
 }
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+const RSA = {
+  name: 'RSASSA-PKCS1-v1_5',
+  modulusLength: 2048,
+  publicExponent: new Uint8Array([1, 0, 1]),
+  hash: 'SHA-256',
+}
 let serial = 1
 
 /** A certificate authority, self-signed. */
@@ -22,17 +28,20 @@ export function makeIdentity(
   authority: Identity,
   subject: string,
   sans: { type: 'url' | 'dns' | 'ip'; value: string }[],
+  { rsa = false }: { rsa?: boolean } = {},
 ): Promise<Identity> {
-  return make(subject, sans, authority)
+  return make(subject, sans, authority, rsa)
 }
 
 async function make(
   subject: string,
   sans: { type: 'url' | 'dns' | 'ip'; value: string }[],
   authority: Identity | undefined,
+  rsa = false,
 ): Promise<Identity> {
   x509.cryptoProvider.set(webcrypto as never)
-  const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
+  const kind = rsa ? RSA : algorithm
+  const keys = (await webcrypto.subtle.generateKey(kind, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
   const issuer = authority ?? { cert: undefined, keys }
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: (serial++).toString(16).padStart(4, '1'),

@@ -62,6 +62,15 @@ export function balancerStats(): BalancerStats & { readonly panics: number } {
   const healthyPanic = counter()
   return {
     healthyPanic,
+    requestsActive: counter(),
+    recalculateZones: counter(),
+    localClusterNotOk: counter(),
+    zoneClusterTooSmall: counter(),
+    zoneRoutingAllDirectly: counter(),
+    zoneRoutingSampled: counter(),
+    zoneRoutingCrossZone: counter(),
+    zoneNoCapacityLeft: counter(),
+    subsetsDuplicates: counter(),
     subsetsActive: counter(),
     subsetsCreated: counter(),
     subsetsRemoved: counter(),

@@ -3,7 +3,11 @@ import { checkPeerAuthentication, checkRequestAuthentication } from './authentic
 import { checkAuthorizationPolicy } from './authorization-policy.ts'
 import { checkDestinationRule } from './destination-rule.ts'
 import { checkEnvoyFilter } from './envoy-filter.ts'
+import { checkFaultAnnotation } from './fault-annotation.ts'
 import { checkGateway } from './gateway.ts'
+import { checkBackendTLSPolicy, checkKubernetesGateway, checkListeners, checkTLSRouteHosts } from './gateway-api.ts'
+import { checkGRPCRoute, checkHTTPRoute, checkRoute } from './gateway-api-routes.ts'
+import { checkIngress, checkIngressClass } from './ingress.ts'
 import { checkBase64, checkEndpointSlice, checkEndpoints, checkKeys, checkService } from './kubernetes.ts'
 import type { Verdict } from './scope.ts'
 import { Scope } from './scope.ts'
@@ -45,11 +49,24 @@ const CHECKS: Checks = {
   EnvoyFilter: (root, { spec }) => checkEnvoyFilter(root.at('spec'), spec),
   Telemetry: (root, { spec }) => checkTelemetry(root.at('spec'), spec),
   ProxyConfig: (root, { spec }) => checkProxyConfig(root.at('spec'), spec),
+  KubernetesGateway: (root, { spec }) => checkKubernetesGateway(root.at('spec'), spec),
+  ListenerSet: (root, { spec }) => checkListeners(root.at('spec', 'listeners'), spec.listeners),
+  HTTPRoute: (root, { spec }) => checkHTTPRoute(root.at('spec'), spec),
+  GRPCRoute: (root, { spec }) => checkGRPCRoute(root.at('spec'), spec),
+  TCPRoute: (root, { spec }) => checkRoute(root.at('spec'), spec),
+  TLSRoute: (root, { spec, apiVersion }) => {
+    checkRoute(root.at('spec'), spec)
+    checkTLSRouteHosts(root.at('spec'), spec, apiVersion)
+  },
+  BackendTLSPolicy: (root, { spec }) => checkBackendTLSPolicy(root.at('spec'), spec),
   Service: (root, { spec }) => checkService(root.at('spec'), spec),
-  Pod: (root, { spec, status }) => {
+  Pod: (root, { metadata, spec, status }) => {
+    checkFaultAnnotation(root.at('metadata'), metadata)
     checkPodSpec(root.at('spec'), spec)
     checkPodStatus(root.at('status'), status)
   },
+  Ingress: checkIngress,
+  IngressClass: checkIngressClass,
   Deployment: (root, { spec }) => checkTemplate(root.at('spec'), spec),
   ReplicaSet: (root, { spec }) => checkTemplate(root.at('spec'), spec),
   StatefulSet: (root, { spec }) => checkTemplate(root.at('spec'), spec),

@@ -1,6 +1,7 @@
 import type { LabelSelector } from '../kinds/label-selector.ts'
 import type { Container, PodSpec, PodTemplateSpec } from '../kinds/pod.ts'
 import { isDnsLabel, isDnsSubdomain, labelFindings } from '../metadata.ts'
+import { checkFaultAnnotation } from './fault-annotation.ts'
 import { checkAddress, checkPort } from './names.ts'
 import type { Scope } from './scope.ts'
 import { each } from './scope.ts'
@@ -90,5 +91,6 @@ function checkTemplateAlone(scope: Scope, template: PodTemplateSpec): void {
   for (const { path, message } of labelFindings(template.metadata?.labels ?? {}, [])) {
     scope.at('metadata', 'labels', ...path).error(message.replace(/^[^:]*: /, ''))
   }
+  checkFaultAnnotation(scope.at('metadata'), template.metadata)
   checkPodSpec(scope.at('spec'), template.spec)
 }

@@ -11,6 +11,8 @@ export interface AppCommand {
   /** Container port to the loopback address the command was told to listen on. */
   readonly ports: ReadonlyMap<number, { host: string; port: number }>
   close(): Promise<void>
+  /** Kills it and whatever it started, without a word. */
+  kill(): Promise<void>
 }
 
 /**
@@ -71,6 +73,12 @@ export async function startCommand(
       const timer = setTimeout(() => signalGroup(child.pid!, 'SIGKILL'), STOP_TIMEOUT_MS)
       await ended
       clearTimeout(timer)
+    },
+    async kill() {
+      stopping = true
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+      signalGroup(child.pid, 'SIGKILL')
+      await ended
     },
   }
 }

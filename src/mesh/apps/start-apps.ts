@@ -1,3 +1,4 @@
+import type http from 'node:http'
 import net from 'node:net'
 import type { Workload } from '../../registry/model.ts'
 import type { SocketAddress } from '../address-book.ts'
@@ -15,14 +16,18 @@ const PROBE_TIMEOUT_MS = 1000
 export interface Apps {
   /** Container port to where it listens. */
   readonly addresses: ReadonlyMap<number, SocketAddress>
-  /** How it came to be, for people: `stand-in`, `httpbin stand-in`, `given`, `command`; `none` without ports. */
+  /** How it came to be, for people: `stand-in`, `httpbin stand-in`, `given`, `command`, `handler`; `none` without ports. */
   readonly how: string
   close(): Promise<void>
+  /** Ends it as a crash would; one that was only given cannot be, and goes on unreached. */
+  kill(): Promise<void>
 }
 
 /** What starting an app needs from the mesh. */
 export interface AppHost {
   reach: Reach
+  /** Answers for the app, in the place of annotations and stand-ins. */
+  readonly handler: http.RequestListener | undefined
   /** The URL of the instance's HTTP proxy port; undefined without a sidecar. */
   readonly proxyUrl: string | undefined
   /** A line the app's command wrote. */
@@ -37,9 +42,9 @@ export async function startApps(workload: Workload, ports: readonly number[], ho
   const identity = identityOf(workload)
   for (const problem of settings.problems) host.onProblem(problem)
   const addresses = new Map<number, SocketAddress>()
-  const closing: (() => Promise<void>)[] = []
+  const running: { close(): Promise<void>; kill(): Promise<void> }[] = []
   let how = 'none'
-  for (const [port, at] of settings.addresses) {
+  for (const [port, at] of host.handler ? [] : settings.addresses) {
     addresses.set(port, at)
     how = 'given'
     probe(at).catch((e: Error) =>
@@ -49,26 +54,29 @@ export async function startApps(workload: Workload, ports: readonly number[], ho
     )
   }
   const missing = ports.filter((port) => !addresses.has(port))
-  if (settings.command !== undefined) {
-    const running = await startCommand(settings.command, identity, missing, host.proxyUrl, host.onLine, (why) =>
+  if (host.handler === undefined && settings.command !== undefined) {
+    const command = await startCommand(settings.command, identity, missing, host.proxyUrl, host.onLine, (why) =>
       host.onProblem(`its command ${JSON.stringify(settings.command)} ${why}`),
     )
-    for (const [port, at] of running.ports) addresses.set(port, at)
-    closing.push(() => running.close())
+    for (const [port, at] of command.ports) addresses.set(port, at)
+    running.push(command)
     how = 'command'
   } else if (missing.length > 0) {
     const isHttpbin = workload.containers.some((c) => /(^|\/)(go-)?httpbin(:|@|$)/.test(c.image))
-    how = isHttpbin ? 'httpbin stand-in' : 'stand-in'
-    const handler = isHttpbin ? httpbin(identity) : echo(identity, settings.calls, host.reach)
+    how = host.handler ? 'handler' : isHttpbin ? 'httpbin stand-in' : 'stand-in'
+    const handler = host.handler ?? (isHttpbin ? httpbin(identity) : echo(identity, settings.calls, host.reach))
     const standIn: StandIn = await startStandIn(handler)
     for (const port of missing) addresses.set(port, standIn)
-    closing.push(() => standIn.close())
+    running.push(standIn)
   }
   return {
     addresses,
     how,
     async close() {
-      await Promise.all(closing.map((close) => close()))
+      await Promise.all(running.map((app) => app.close()))
+    },
+    async kill() {
+      await Promise.all(running.map((app) => app.kill()))
     },
   }
 }

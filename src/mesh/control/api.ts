@@ -12,15 +12,38 @@ export interface WorkloadView {
   /** The loopback address beneath. */
   readonly address: string
   readonly sidecar: boolean
-  /** How its app came to be: `stand-in`, `given`, `command`; `none` without ports. */
+  /** How its app came to be: `stand-in`, `given`, `command`, `handler`; `none` without ports. */
   readonly app: string
   /** Container port to where it is reached from outside its pod. */
   readonly inbound: Readonly<Record<string, string>>
   /** `ip:port` of a service to where a program of the pod connects to reach it through its sidecar. */
   readonly outbound: Readonly<Record<string, string>>
+  /** Of a gateway: the ports on which clients reach it, those of its services where they have them, and where. */
+  readonly services?: Readonly<Record<string, string>>
   /** Where programs that honour `http_proxy` go; absent without a sidecar. */
   readonly httpProxy?: string
   readonly admin?: string
+  /** It was killed. */
+  readonly down?: true
+}
+
+/** The faults of one instance's app. */
+export interface FaultView {
+  readonly namespace: string
+  /** The pod's name. */
+  readonly name: string
+  /** The owner's name. */
+  readonly workload: string
+  /** As `dinghy fault` takes it; '' without any. */
+  readonly fault: string
+  readonly rules: readonly {
+    readonly rule: string
+    /** Requests and connections that it was about, and those that it struck. */
+    readonly matched: number
+    readonly struck: number
+    /** Its count or its time is used up. */
+    readonly over: boolean
+  }[]
 }
 
 /** Requests to send from inside the mesh. */
@@ -47,6 +70,8 @@ export interface CallAnswer {
   readonly headers: readonly (readonly [string, string])[]
   /** Base64; only of a single request. */
   readonly body?: string
+  /** Trailers, where there were some. */
+  readonly trailers?: readonly (readonly [string, string])[]
   /** Why there was no response. */
   readonly error?: string
   /** Milliseconds from connecting to the last byte. */
@@ -59,4 +84,8 @@ export interface CallAnswer {
   readonly route?: string
   readonly flags?: string
   readonly details?: string
+  /** How often the sidecar sent it upstream. */
+  readonly attempts?: number
+  /** The pods (else addresses) that it was sent to, in order. */
+  readonly tried?: readonly string[]
 }

@@ -1,7 +1,9 @@
 import http from 'node:http'
+import https from 'node:https'
 import type { Runtime } from '../../runtime.ts'
 import type { SocketAddress } from '../address-book.ts'
 import type { Observed } from '../observed.ts'
+import { OUTSIDE } from '../outside.ts'
 import type { CallAnswer, CallRequest } from './api.ts'
 import { send } from './send.ts'
 
@@ -33,7 +35,7 @@ export class BadCallError extends Error {}
 
 /** Sends `count` requests as the workload's program would, and tells of each what came back and who answered. */
 export async function call(request: CallRequest, caller: Caller): Promise<CallAnswer[]> {
-  const url = parseUrl(request.url)
+  const url = parseUrl(request.url, request.from === OUTSIDE)
   const { count, concurrency } = request
   if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT)
     throw new BadCallError(`the number of requests must be 1 to ${MAX_COUNT}`)
@@ -42,9 +44,14 @@ export async function call(request: CallRequest, caller: Caller): Promise<CallAn
   const { podIp, to, localAddress } = await caller.route(
     request.from,
     url.hostname.replace(/^\[|\]$/g, ''),
-    Number(url.port || 80),
+    Number(url.port || (url.protocol === 'https:' ? 443 : 80)),
   )
-  const agent = new http.Agent({ keepAlive: count > 1, maxSockets: concurrency })
+  const options = { keepAlive: count > 1, maxSockets: concurrency }
+  // Certificates of tests are seldom of an authority that this machine knows.
+  const agent =
+    url.protocol === 'https:'
+      ? new https.Agent({ ...options, servername: url.hostname, rejectUnauthorized: false })
+      : new http.Agent(options)
   const answers: CallAnswer[] = new Array(count)
   let next = 0
   const worker = async () => {
@@ -80,17 +87,19 @@ function facts(seen: Observed | undefined, caller: Caller): Partial<CallAnswer> 
     route: seen.route,
     flags: seen.flags,
     details: seen.details,
+    attempts: seen.attempts,
+    tried: seen.tried.map((host) => caller.instanceAt(host)?.name ?? host),
   }
 }
 
-function parseUrl(text: string): URL {
+function parseUrl(text: string, outside: boolean): URL {
   let url: URL
   try {
     url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
   } catch {
     throw new BadCallError(`"${text}" is no URL`)
   }
-  if (url.protocol !== 'http:')
+  if (url.protocol !== 'http:' && !(outside && url.protocol === 'https:'))
     throw new BadCallError(
       `${url.protocol}// cannot be called: programs in a mesh speak plain http, the sidecar adds TLS`,
     )

@@ -2,7 +2,12 @@ import http from 'node:http'
 import type { RunningMesh } from './running.ts'
 
 /** Asks a running mesh. Rejects with the mesh's own words when it refuses. */
-export function askMesh<T>(mesh: RunningMesh, method: 'GET' | 'POST', path: string, body?: unknown): Promise<T> {
+export function askMesh<T>(
+  mesh: RunningMesh,
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+  path: string,
+  body?: unknown,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const payload = body === undefined ? undefined : JSON.stringify(body)
     const headers =

@@ -1,4 +1,5 @@
 import http from 'node:http'
+import https from 'node:https'
 import type { SocketAddress } from '../address-book.ts'
 import type { CallAnswer, CallRequest } from './api.ts'
 
@@ -19,7 +20,7 @@ export function send(
   const ms = () => Math.round((performance.now() - start) * 10) / 10
   return new Promise((resolve) => {
     const failed = (why: string) => resolve({ status: 0, statusText: '', headers: [], error: why, ms: ms() })
-    const request = http.request(
+    const request = (url.protocol === 'https:' ? https : http).request(
       {
         ...to,
         localAddress,
@@ -43,6 +44,7 @@ export function send(
             status: response.statusCode ?? 0,
             statusText: response.statusMessage ?? '',
             headers: pairs(response.rawHeaders),
+            ...(response.rawTrailers.length > 0 ? { trailers: pairs(response.rawTrailers) } : {}),
             ...(call.count === 1 ? { body: Buffer.concat(chunks).toString('base64') } : {}),
             ms: ms(),
           }),

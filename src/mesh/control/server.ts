@@ -1,7 +1,11 @@
 import http from 'node:http'
 import type net from 'node:net'
+import { FaultSyntaxError } from '../../api/server-fault.ts'
+import type { MeshFaults } from '../faults/mesh-faults.ts'
 import { UnknownWorkloadError } from '../find-workload.ts'
+import type { LoadTarget } from '../load/run.ts'
 import { UnknownHostError } from '../names.ts'
+import { type ObjectsView, UnknownResourceError } from '../object-views.ts'
 import type { CallRequest, WorkloadView } from './api.ts'
 import { BadCallError, type Caller, call } from './call.ts'
 
@@ -12,6 +16,11 @@ const MAX_REQUEST = 32 * 1024 * 1024
 export interface ControlTarget extends Caller {
   workloads(): readonly WorkloadView[]
   workload(name: string): WorkloadView
+  /** Objects of resources, as in `svc,httproutes`; of all namespaces for ''. Throws UnknownResourceError. */
+  objects(kinds: string, namespace: string): ObjectsView[]
+  /** For loads that another process sends. */
+  readonly recordings: LoadTarget
+  readonly faults: MeshFaults
 }
 
 /** A listening control interface. */
@@ -22,7 +31,8 @@ export interface ControlServer {
 
 /**
  * The control interface of a running mesh, on its own loopback address: `GET /v1/workloads`,
- * `GET /v1/workload?name=`, `POST /v1/call`. A request whose Host is not the interface's own address is refused, so
+ * `GET /v1/workload?name=`, `GET /v1/objects?kinds=&namespace=`, `POST /v1/call`, and `/v1/faults[?workload=]` with GET, PUT (`{"fault": "abort 503"}`)
+ * and DELETE. A request whose Host is not the interface's own address is refused, so
  * that no web page can reach it under a name of its own.
  */
 export async function startControl(target: ControlTarget, host: string, port: number): Promise<ControlServer> {
@@ -57,11 +67,34 @@ async function answer(request: http.IncomingMessage, target: ControlTarget): Pro
       return [200, { workloads: target.workloads() }]
     case 'GET /v1/workload':
       return [200, target.workload(url.searchParams.get('name') ?? '')]
+    case 'GET /v1/objects': {
+      const { searchParams } = url
+      return [200, { objects: target.objects(searchParams.get('kinds') ?? '', searchParams.get('namespace') ?? '') }]
+    }
+    case 'GET /v1/faults':
+      return [200, { faults: target.faults.list(url.searchParams.get('workload') ?? undefined) }]
+    case 'PUT /v1/faults':
+      return [200, { faults: await target.faults.set(url.searchParams.get('workload') ?? '', await faultOf(request)) }]
+    case 'DELETE /v1/faults':
+      return [200, { faults: await target.faults.clear(url.searchParams.get('workload') ?? undefined) }]
+    case 'POST /v1/recordings': {
+      const { from, url: to } = JSON.parse(await bodyOf(request)) as { from: string; url: string }
+      return [200, await target.recordings.start(from, to)]
+    }
+    case 'DELETE /v1/recordings':
+      return [200, await target.recordings.finish(url.searchParams.get('id') ?? '')]
     case 'POST /v1/call':
       return [200, { answers: await call(JSON.parse(await bodyOf(request)) as CallRequest, target) }]
     default:
       return [404, { error: `there is no ${request.method} ${url.pathname}` }]
   }
+}
+
+async function faultOf(request: http.IncomingMessage): Promise<string> {
+  const body = JSON.parse(await bodyOf(request)) as { fault?: unknown } | null
+  if (typeof body?.fault !== 'string')
+    throw new BadCallError('the body must be {"fault": "…"}, as in {"fault": "abort 503"}')
+  return body.fault
 }
 
 async function bodyOf(request: http.IncomingMessage): Promise<string> {
@@ -76,8 +109,8 @@ async function bodyOf(request: http.IncomingMessage): Promise<string> {
 }
 
 function statusOf(e: Error): number {
-  if (e instanceof UnknownWorkloadError || e instanceof UnknownHostError) return 404
-  return e instanceof BadCallError || e instanceof SyntaxError ? 400 : 500
+  if ([UnknownWorkloadError, UnknownHostError, UnknownResourceError].some((known) => e instanceof known)) return 404
+  return e instanceof BadCallError || e instanceof SyntaxError || e instanceof FaultSyntaxError ? 400 : 500
 }
 
 function reply(response: http.ServerResponse, status: number, value: unknown): void {

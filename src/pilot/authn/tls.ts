@@ -3,7 +3,7 @@ import type { MeshConfig } from '../../api/kinds/mesh-config.ts'
 import { type Init, packed } from '../../xds/messages.ts'
 import type { Mesh } from '../mesh.ts'
 import { SDS_DEFAULT, SDS_ROOT } from '../names.ts'
-import { ADS } from '../proto.ts'
+import { ADS, ADS_WAITING } from '../proto.ts'
 
 /** Values of TlsParameters.TlsProtocol. */
 export const TLS_1_2 = 3
@@ -19,12 +19,13 @@ const CIPHERS = [
 ]
 
 /**
- * A secret by name, over the same stream. istiod names the agent's unix socket here (`sds-grpc`); there is no agent
- * between this pilot and its proxies.
+ * A secret by name, over the same stream. For the workload's own and those in files istiod names the agent's unix socket
+ * here (`sds-grpc`), and to wait without end; there is no agent between this pilot and its proxies. A credential may be
+ * of a Secret that does not exist: it is not waited for so long.
  */
 export const sdsSecret = (name: string): Init<'envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig'> => ({
   name,
-  sdsConfig: ADS,
+  sdsConfig: name.includes('://') ? ADS : ADS_WAITING,
 })
 
 /** Exact matches of subject alternative names. */

@@ -1,8 +1,10 @@
 import type { Cluster } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
+import { clientSide, withClusterPatches } from '../envoyfilter/apply.ts'
 import type { ProxyNode } from '../proxy.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { inboundClusters } from './inbound.ts'
 import { outboundClusters } from './outbound.ts'
+import { sniDnatClusters } from './sni-dnat.ts'
 import { blackHole, dynamicDns, inboundPassthrough, passthrough } from './special.ts'
 
 /**
@@ -16,14 +18,18 @@ export function clustersOf(push: PushContext, proxy: ProxyNode): Cluster[] {
       `cds\n${name}\n${JSON.stringify(proxy.proxyConfig ?? null)}\n${proxy.ips[0]?.includes(':')}`,
       make,
     )
-  const all = outboundClusters(push, proxy)
-  all.push(once('blackHole', () => blackHole(push)))
+  const outbound = outboundClusters(push, proxy)
+  outbound.push(once('blackHole', () => blackHole(push)))
+  if (push.gateways.of(proxy)?.autoPassthrough) outbound.push(...sniDnatClusters(push, proxy))
+  const inbound: Cluster[] = []
   if (proxy.type === 'sidecar') {
-    all.push(once('passthrough', () => passthrough(push, proxy)))
-    if (push.scopeOf(proxy).outbound.mode === 'ALLOW_ANY_DYNAMIC_DNS') all.push(dynamicDns(push, proxy))
-    all.push(...inboundClusters(push, proxy))
-    all.push(once('inboundPassthrough', () => inboundPassthrough(push, proxy)))
+    outbound.push(once('passthrough', () => passthrough(push, proxy)))
+    if (push.scopeOf(proxy).outbound.mode === 'ALLOW_ANY_DYNAMIC_DNS') outbound.push(dynamicDns(push, proxy))
+    inbound.push(...inboundClusters(push, proxy))
+    inbound.push(once('inboundPassthrough', () => inboundPassthrough(push, proxy)))
   }
+  const all = withClusterPatches(push, proxy, clientSide(proxy), outbound)
+  if (proxy.type === 'sidecar') all.push(...withClusterPatches(push, proxy, 'SIDECAR_INBOUND', inbound))
   const seen = new Set<string>()
   return all.filter((cluster) => !seen.has(cluster.name) && seen.add(cluster.name))
 }

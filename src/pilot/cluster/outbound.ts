@@ -9,6 +9,7 @@ import { duration, lazy, millis } from '../proto.ts'
 import { configPath, PROVENANCE, provenance } from '../provenance.ts'
 import { isIpv6Only, type ProxyNode } from '../proxy.ts'
 import { proxyConfigOf } from '../proxy-config.ts'
+import { keepsSessions } from '../route/session.ts'
 import type { MergedRule, SourcedSubset } from '../scope/destination-rules.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { clusterPolicy } from '../traffic-policy.ts'
@@ -62,24 +63,29 @@ function serviceClusters(push: PushContext, proxy: ProxyNode, service: Service, 
     clientKey(push, proxy, service),
   ]
   return memoized(push.clusterMemo, key.join('\n'), () => {
-    const whole = build(push, proxy, service, port, rule, undefined)
+    const whole = buildOutbound(push, proxy, service, port, rule, undefined)
     const subsets = service.resolution === 'DYNAMIC_DNS' ? [] : (rule?.subsets ?? [])
-    return [whole, ...subsets.map((subset) => build(push, proxy, service, port, rule, subset))].flatMap(
+    return [whole, ...subsets.map((subset) => buildOutbound(push, proxy, service, port, rule, subset))].flatMap(
       (cluster) => cluster ?? [],
     )
   })
 }
 
-function build(
+/**
+ * The cluster of a service's port, or of a subset of it; undefined where it would have nowhere to go. `sniDnat`: as
+ * AUTO_PASSTHROUGH servers forward to it, TLS and all.
+ */
+export function buildOutbound(
   push: PushContext,
   proxy: ProxyNode,
   service: Service,
   port: Port,
   rule: MergedRule | undefined,
   subset: SourcedSubset | undefined,
+  sniDnat = false,
 ): Cluster | undefined {
   const subsetName = subset?.name ?? ''
-  const name = outboundCluster(service.hostname, port.port, subsetName)
+  const name = (sniDnat ? sniOf : outboundCluster)(service.hostname, port.port, subsetName)
   const target = draft(name, undefined)
   const preserveCase = proxyConfigOf(push, proxy).proxyHeaders?.preserveHttp1HeaderCase === true
   if (service.resolution === 'DYNAMIC_DNS' && isWildcard(service.hostname)) {
@@ -91,8 +97,10 @@ function build(
     }
     target.cluster.lbPolicy = CLUSTER_PROVIDED
   } else {
-    target.type = discoveryType(service, proxy)
-    target.cluster.commonLbConfig = {}
+    // A subset is made from the whole service's cluster: that keeps the client's own destination, whatever the subset says.
+    const keepsDestination = subset && clusterPolicy(rule, port.port, '')?.loadBalancer?.simple === 'PASSTHROUGH'
+    target.type = keepsDestination ? ORIGINAL_DST : discoveryType(service, proxy)
+    target.cluster.commonLbConfig = keepsSessions(service) && !subset && !sniDnat ? { overrideHostStatus: LASTING } : {}
     if (!addEndpoints(push, proxy, service, port, rule, subsetName, target)) return undefined
   }
   setUpstreamProtocol(target, port.protocol, { preserveCase, sidecar: proxy.type === 'sidecar' })
@@ -110,11 +118,15 @@ function build(
     sendsUnhealthy: sendsUnhealthy(push, service),
     preserveCase,
     isGateway: proxy.type === 'router',
+    opaque: sniDnat,
   })
   if (push.env.metadataExchange) target.cluster.filters = [tcpClusterExchange()]
   addOrigin(target, service, rule, subset)
   return finish(target)
 }
+
+/** UNKNOWN, HEALTHY, DRAINING, DEGRADED: the states in which an endpoint keeps its sessions. */
+const LASTING = { statuses: [1, 3, 0, 5] }
 
 function discoveryType(service: Service, proxy: ProxyNode): ClusterDraft['type'] {
   if (service.resolution === 'DNS' && service.raceDns) return LOGICAL_DNS

@@ -114,9 +114,10 @@ function originated(
     alpnProtocols: http2Of(target) ? ['h2'] : [],
   }
   if (settings.credentialName) {
-    const name = credentialResource(settings.credentialName)
-    if (mode === 'MUTUAL') common.tlsCertificateSdsSecretConfigs = [sdsSecret(name)]
-    if (!settings.insecureSkipVerify) common.validationContextType = validation(names, `${name}-cacert`)
+    const name = settings.credentialName
+    if (mode === 'MUTUAL') common.tlsCertificateSdsSecretConfigs = [sdsSecret(credentialResource(name))]
+    if (!settings.insecureSkipVerify)
+      common.validationContextType = validation(names, credentialResource(`${name}-cacert`))
   } else {
     if (mode === 'MUTUAL') {
       const { clientCertificate, privateKey } = settings
@@ -148,6 +149,8 @@ function validation(sans: readonly string[], root: string, crl?: string): Common
 
 /** The SDS resource of a credential (pilot/pkg/credentials ToResourceName). */
 export function credentialResource(name: string): string {
+  if (name.startsWith('builtin://')) return name.endsWith('-cacert') ? SDS_ROOT : SDS_DEFAULT
+  if (name.startsWith('invalid://')) return 'invalid://'
   return name.includes('://') ? name : `kubernetes://${name}`
 }
 

@@ -23,6 +23,8 @@ export interface PolicyOptions {
   sendsUnhealthy: boolean
   preserveCase: boolean
   isGateway: boolean
+  /** What passes is TLS already: nothing is done to it. */
+  opaque?: boolean
 }
 
 /** Applies a policy to an outbound cluster (networking/core/cluster_traffic_policy.go applyTrafficPolicy). */
@@ -44,8 +46,11 @@ export function applyTrafficPolicy(
     mesh: push.mesh,
     sendsUnhealthy: options.sendsUnhealthy,
   })
-  applyTls(target, policy?.tls, { ...options, serverTakesMtls: serverTakesMtls(options) })
-  if (policy?.proxyProtocol) wrapInProxyProtocol(target, policy.proxyProtocol.version === 'V2' ? 1 : 0)
+  if (!options.opaque) {
+    applyTls(target, policy?.tls, { ...options, serverTakesMtls: serverTakesMtls(options) })
+  }
+  if (policy?.proxyProtocol && !options.opaque)
+    wrapInProxyProtocol(target, policy.proxyProtocol.version === 'V2' ? 1 : 0)
   if (stated?.tls?.mode === 'SIMPLE' || stated?.tls?.mode === 'MUTUAL') target.istio.alpn_override = 'false'
 }
 

@@ -4,16 +4,17 @@ import { canonicalName, canonicalRevision, selects, splitLocality } from '../../
 import type { Endpoint, Service } from '../../registry/model.ts'
 import { type Init, make } from '../../xds/messages.ts'
 import { localityRule } from '../cluster/locality.ts'
-import { type ClusterKey, parseCluster } from '../names.ts'
+import { type ClusterKey, isSni, parseCluster } from '../names.ts'
 import { addressOf } from '../proto.ts'
 import type { ProxyNode } from '../proxy.ts'
+import { keepsDraining } from '../route/session.ts'
 import type { MergedRule } from '../scope/destination-rules.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { clusterPolicy } from '../traffic-policy.ts'
 import { usesMtls } from './mtls.ts'
 import { byLocality, type LocalityGroup, prioritize } from './priorities.ts'
 
-const HEALTH = { HEALTHY: 1, UNHEALTHY: 2, TERMINATING: 3 } as const
+const HEALTH = { UNKNOWN: 0, HEALTHY: 1, UNHEALTHY: 2, TERMINATING: 3, DRAINING: 3 } as const
 
 /**
  * The endpoints of an EDS cluster as a proxy sees them; undefined when the service is not one that it sees
@@ -34,9 +35,23 @@ export function loadAssignment(push: PushContext, proxy: ProxyNode, clusterName:
   return memoized(push.clusterMemo, memoKey, () =>
     make('envoy.config.endpoint.v3.ClusterLoadAssignment', {
       clusterName,
-      endpoints: localityEndpoints(push, proxy, service, rule, key, false),
+      endpoints: onlyMtls(clusterName, localityEndpoints(push, proxy, service, rule, key, false)),
     }),
   )
+}
+
+/** A gateway that passes TLS on cannot tell whether it is the mesh's: only who takes nothing else may get it. */
+function onlyMtls(
+  clusterName: string,
+  groups: Init<'envoy.config.endpoint.v3.LocalityLbEndpoints'>[],
+): Init<'envoy.config.endpoint.v3.LocalityLbEndpoints'>[] {
+  if (!isSni(clusterName)) return groups
+  return groups.map((group) => {
+    const lbEndpoints = (group.lbEndpoints ?? []).filter(
+      ({ metadata }) => metadata?.filterMetadata?.['envoy.transport_socket_match'] !== undefined,
+    )
+    return { ...group, lbEndpoints, loadBalancingWeight: lbEndpoints.length ? group.loadBalancingWeight : undefined }
+  })
 }
 
 /** What of a client changes the endpoints that it gets. */
@@ -76,7 +91,7 @@ export function localityEndpoints(
   let groups = byLocality(endpoints)
   const localities = localityRule(push.mesh, policy?.loadBalancer, service)
   if (localities) groups = prioritize(groups, localities, proxy, policy?.outlierDetection !== undefined)
-  return groups.map((group) => localityGroup(push, group, service, rule, key))
+  return groups.map((group) => localityGroup(push, group, rule, key))
 }
 
 /** Whether unready endpoints are sent, marked as unhealthy (model/service.go SupportsUnhealthyEndpoints). */
@@ -86,14 +101,15 @@ export function sendsUnhealthy(push: PushContext, service: Service): boolean {
 
 function isOffered(endpoint: Endpoint, service: Service, proxy: ProxyNode, withUnhealthy: boolean): boolean {
   if (service.nodeLocal && endpoint.nodeName !== proxy.nodeName) return false
-  if (endpoint.health === 'TERMINATING' || endpoint.labels['istio.io/draining']) return false
-  return withUnhealthy || endpoint.health === 'HEALTHY'
+  if (endpoint.health === 'TERMINATING') return false
+  // Only sessions may go on at an endpoint that is about to go.
+  if (endpoint.labels['istio.io/draining'] && !keepsDraining(service)) return false
+  return withUnhealthy || endpoint.health !== 'UNHEALTHY'
 }
 
 function localityGroup(
   push: PushContext,
   group: LocalityGroup,
-  service: Service,
   rule: MergedRule | undefined,
   key: ClusterKey,
 ): Init<'envoy.config.endpoint.v3.LocalityLbEndpoints'> {
@@ -103,7 +119,7 @@ function localityGroup(
     lbEndpoints: group.endpoints.map((endpoint) => {
       const mtls =
         endpoint.tlsMode === 'istio' && usesMtls(endpoint, rule, key.subset, key.port, push.peerAuthentications)
-      return lbEndpoint(endpoint, service, mtls, push.env.clusterId)
+      return lbEndpoint(endpoint, mtls, push.env.clusterId)
     }),
     loadBalancingWeight: group.weight,
     priority: group.priority,
@@ -112,7 +128,6 @@ function localityGroup(
 
 function lbEndpoint(
   endpoint: Endpoint,
-  service: Service,
   mtls: boolean,
   clusterId: string,
 ): NonNullable<Init<'envoy.config.endpoint.v3.LocalityLbEndpoints'>['lbEndpoints']>[number] {
@@ -127,7 +142,7 @@ function lbEndpoint(
   ]
   return {
     hostIdentifier: { case: 'endpoint', value: { address: addressOf(endpoint.address, endpoint.port) } },
-    healthStatus: service.registry === 'Kubernetes' ? HEALTH[endpoint.health] : 0,
+    healthStatus: endpoint.labels['istio.io/draining'] ? HEALTH.DRAINING : HEALTH[endpoint.health],
     loadBalancingWeight: endpoint.weight ?? 1,
     metadata: {
       filterMetadata: {

@@ -1,18 +1,20 @@
-import type { ConnectionSettings } from '../../api/kinds/mesh-proxy-config.ts'
+import type { ConnectionSettings, MeshProxyConfig } from '../../api/kinds/mesh-proxy-config.ts'
 import type { Protocol } from '../../registry/protocol.ts'
 import { type Init, packed } from '../../xds/messages.ts'
+import { httpAuthorization } from '../authz/filters.ts'
 import { http1Options } from '../cluster/draft.ts'
 import { ALLOW_ANY_CACHE, ALLOW_ANY_MAX_HOSTS, dnsCache } from '../cluster/dynamic-dns.ts'
 import { inboundHttpExchange, outboundHttpExchange, outboundHttpExchangeInMesh } from '../metadata-exchange.ts'
 import { statPrefix } from '../names.ts'
 import { ADS_WAITING, duration, lazy, ZERO } from '../proto.ts'
 import type { ProxyNode } from '../proxy.ts'
-import { proxyConfigOf, proxyHeaders } from '../proxy-config.ts'
+import { connectionSettingsOf, FORWARD_CLIENT_CERT, proxyConfigOf, proxyHeaders } from '../proxy-config.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import { accessLogs } from './access-log.ts'
 import {
   alpnFilter,
   corsFilter,
+  emptySessionFilter,
   faultFilter,
   grpcStatsFilter,
   grpcWebFilter,
@@ -34,6 +36,8 @@ export interface HcmOptions {
   protocol: Protocol
   /** Takes absolute request targets: an HTTP proxy. */
   absoluteUrls?: boolean
+  /** The prefix of statistics as it is, in the place of `statPrefix`. */
+  wholeStatPrefix?: string
   /** Name of the DNS cache for hosts that are resolved at the time of the request. */
   dynamicDnsCache?: string
 }
@@ -42,6 +46,7 @@ const KEEP_UNCHANGED = 1
 const UNESCAPE_AND_FORWARD = 4
 
 const WEBSOCKET = [{ upgradeType: 'websocket' }]
+const WEBSOCKET_AND_CONNECT = [...WEBSOCKET, { upgradeType: 'CONNECT' }]
 
 const REQUEST_ID = lazy(() => ({
   typedConfig: packed('envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig', {
@@ -53,10 +58,10 @@ const REQUEST_ID = lazy(() => ({
 export function connectionManager(push: PushContext, proxy: ProxyNode, options: HcmOptions): Filter {
   const config = proxyConfigOf(push, proxy)
   const inbound = options.side === 'inbound'
-  const headers = proxyHeaders(config, !inbound)
+  const headers = proxyHeaders(config, options.side === 'outbound')
   const hcm: Hcm = {
     codecType: 0,
-    statPrefix: statPrefix(options.statPrefix),
+    statPrefix: options.wholeStatPrefix ?? statPrefix(options.statPrefix),
     routeSpecifier:
       'rds' in options.routes
         ? { case: 'rds', value: { configSource: ADS_WAITING, routeConfigName: options.routes.rds } }
@@ -64,8 +69,8 @@ export function connectionManager(push: PushContext, proxy: ProxyNode, options: 
     httpFilters: httpFilters(push, proxy, options),
     tracing: tracing(push, proxy),
     accessLog: accessLogs(push, 'http'),
-    useRemoteAddress: !inbound && !options.absoluteUrls && push.env.useRemoteAddress,
-    upgradeConfigs: WEBSOCKET,
+    useRemoteAddress: usesRemoteAddress(push, options),
+    upgradeConfigs: options.absoluteUrls ? WEBSOCKET_AND_CONNECT : WEBSOCKET,
     streamIdleTimeout: ZERO,
     normalizePath: true,
     pathWithEscapedSlashesAction: KEEP_UNCHANGED,
@@ -88,10 +93,12 @@ export function connectionManager(push: PushContext, proxy: ProxyNode, options: 
     }
     if (['HTTP2', 'GRPC', 'GRPC-Web'].includes(options.protocol)) hcm.http2ProtocolOptions = {}
   }
+  if (options.side === 'gateway') applyTopology(hcm, config.gatewayTopology)
   applyNormalization(hcm, push.mesh.pathNormalization?.normalization)
   applyHttp1(hcm, push, proxy, options, config.proxyHeaders?.preserveHttp1HeaderCase === true)
   if (proxy.idleTimeout) hcm.commonHttpProtocolOptions = { idleTimeout: duration(proxy.idleTimeout) }
-  if (config.connectionSettings) applySettings(hcm, config.connectionSettings)
+  const settings = connectionSettingsOf(push, proxy)
+  if (settings) applySettings(hcm, settings)
   return {
     name: 'envoy.filters.network.http_connection_manager',
     configType: {
@@ -104,23 +111,41 @@ export function connectionManager(push: PushContext, proxy: ProxyNode, options: 
 function httpFilters(push: PushContext, proxy: ProxyNode, options: HcmOptions): HttpFilter[] {
   const { env } = push
   const inbound = options.side === 'inbound'
-  const headers = proxyHeaders(proxyConfigOf(push, proxy), !inbound)
+  const headers = proxyHeaders(proxyConfigOf(push, proxy), options.side === 'outbound')
   const out: HttpFilter[] = []
   if (env.metadataExchange) {
     const outbound =
       headers.skipExternalExchange && !options.absoluteUrls ? outboundHttpExchangeInMesh : outboundHttpExchange
     out.push(inbound ? inboundHttpExchange() : outbound())
   }
+  if (options.side !== 'outbound') out.push(...httpAuthorization(push, proxy))
   if (options.protocol === 'GRPC-Web') out.push(grpcWebFilter())
   out.push(grpcStatsFilter())
   if (env.alpnFilter && !inbound) out.push(alpnFilter())
   out.push(faultFilter(), corsFilter(), ...httpMetrics(push, options.side))
+  if (env.persistentSessions && !inbound) out.push(emptySessionFilter())
   if (options.dynamicDnsCache) out.push(dynamicForwardProxy(options.dynamicDnsCache))
-  if (!inbound && push.scopeOf(proxy).outbound.mode === 'ALLOW_ANY_DYNAMIC_DNS') {
+  if (options.side === 'outbound' && push.scopeOf(proxy).outbound.mode === 'ALLOW_ANY_DYNAMIC_DNS') {
     out.push(dynamicForwardProxy(ALLOW_ANY_CACHE, ALLOW_ANY_MAX_HOSTS))
   }
   out.push(routerFilter(headers.suppressDebugHeaders))
   return out
+}
+
+/** A gateway is where requests come into the mesh: the address of the connection counts there. */
+function usesRemoteAddress(push: PushContext, { side, absoluteUrls }: HcmOptions): boolean {
+  return side === 'gateway' || (side === 'outbound' && !absoluteUrls && push.env.useRemoteAddress)
+}
+
+/** What stands before a gateway, and what it tells of its clients' certificates (buildGatewayConnectionManager). */
+function applyTopology(hcm: Hcm, topology: MeshProxyConfig['gatewayTopology']): void {
+  hcm.xffNumTrustedHops = topology?.numTrustedProxies ?? 0
+  const stated = topology?.forwardClientCertDetails ?? 'UNDEFINED'
+  const forward = FORWARD_CLIENT_CERT[stated === 'UNDEFINED' ? 'SANITIZE_SET' : stated]
+  hcm.forwardClientCertDetails = forward
+  if (forward === FORWARD_CLIENT_CERT.APPEND_FORWARD || forward === FORWARD_CLIENT_CERT.SANITIZE_SET) {
+    hcm.setCurrentClientCertDetails = { subject: true, cert: true, dns: true, uri: true }
+  }
 }
 
 function dynamicForwardProxy(cache: string, maxHosts?: number): HttpFilter {
@@ -143,7 +168,7 @@ function applyNormalization(hcm: Hcm, normalization: string | undefined): void {
 
 function applyHttp1(hcm: Hcm, push: PushContext, proxy: ProxyNode, options: HcmOptions, preserveCase: boolean): void {
   const http10 = push.env.http10 || proxy.http10
-  if (!http10 && !preserveCase && !options.absoluteUrls) return
+  if (!http10 && !preserveCase && !options.absoluteUrls && options.side !== 'gateway') return
   hcm.httpProtocolOptions = {
     ...http1Options(preserveCase),
     ...(http10 ? { acceptHttp10: true } : {}),

@@ -1,5 +1,6 @@
 import { type Init, packed } from '../../xds/messages.ts'
 import { lazy } from '../proto.ts'
+import { SESSION_FILTER } from '../route/session.ts'
 
 /** An HTTP filter as a connection manager lists it. */
 export type HttpFilter = Init<'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter'>
@@ -15,6 +16,10 @@ export const corsFilter = lazy(() =>
 )
 export const faultFilter = lazy(() =>
   filter('envoy.filters.http.fault', packed('envoy.extensions.filters.http.fault.v3.HTTPFault')),
+)
+/** Does nothing by itself: routes to services with sessions configure it. */
+export const emptySessionFilter = lazy(() =>
+  filter(SESSION_FILTER, packed('envoy.extensions.filters.http.stateful_session.v3.StatefulSession')),
 )
 export const grpcWebFilter = lazy(() =>
   filter('envoy.filters.http.grpc_web', packed('envoy.extensions.filters.http.grpc_web.v3.GrpcWeb')),

@@ -11,7 +11,8 @@ export interface InboundMatch {
 
 const HTTP_ALPN = ['istio-http/1.0', 'istio-http/1.1', 'istio-h2']
 const TCP_ALPN = ['istio-peer-exchange', 'istio']
-const ALL_ALPN = ['istio', 'istio-peer-exchange', ...HTTP_ALPN]
+/** Every ALPN value by which sidecars mark Istio's mutual TLS. */
+export const ALL_ALPN = ['istio', 'istio-peer-exchange', ...HTTP_ALPN]
 
 /**
  * The ways into a port, by what it carries and how it takes connections: sidecars mark by ALPN what they send

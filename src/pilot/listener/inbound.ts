@@ -1,10 +1,11 @@
 import type { Listener } from '#gen/envoy/config/listener/v3/listener_pb.js'
+import type { ServerTLSSettings } from '../../api/kinds/gateway.ts'
 import type { IstioIngressListener } from '../../api/kinds/sidecar.ts'
 import { type Origin, originOf, type Port, type Service } from '../../registry/model.ts'
-import { listenerProtocol, parseProtocol } from '../../registry/protocol.ts'
+import { listenerProtocol, type Protocol, parseProtocol } from '../../registry/protocol.ts'
 import { type Init, make } from '../../xds/messages.ts'
 import { inboundTls, tlsSocket } from '../authn/tls.ts'
-import { statName } from '../cluster/outbound.ts'
+import { serverTls } from '../gateway/tls.ts'
 import { tcpListenerExchange } from '../metadata-exchange.ts'
 import { INBOUND_PASSTHROUGH_CLUSTER, inboundCluster, listenerName, traceOperation, VIRTUAL_INBOUND } from '../names.ts'
 import { duration, socketAddress } from '../proto.ts'
@@ -41,6 +42,8 @@ interface ChainConfig {
   origin?: Origin
   /** istiod's path of the Sidecar that made it. */
   config?: string
+  /** TLS of the Sidecar's own, where mutual TLS is off. */
+  tls?: ServerTLSSettings | undefined
 }
 
 /** The inbound listeners of a sidecar: `virtualInbound`, and real ones for ports that a Sidecar binds. */
@@ -93,7 +96,7 @@ function chainConfigs(push: PushContext, proxy: ProxyNode, scope: SidecarScope):
   const ingress = scope.sidecar?.ingress ?? []
   const reserved = [proxy.statusPort, proxy.prometheusPort, push.mesh.proxyListenPort, push.mesh.proxyInboundListenPort]
   for (const listener of ingress) {
-    const config = ingressConfig(proxy, scope, listener)
+    const config = ingressConfig(push, proxy, scope, listener)
     if (config.bind === wildcardOf(proxy) && reserved.slice(0, 2).includes(config.targetPort)) continue
     if (!byPort.has(config.targetPort)) byPort.set(config.targetPort, config)
   }
@@ -116,11 +119,19 @@ function chainConfigs(push: PushContext, proxy: ProxyNode, scope: SidecarScope):
   return [...byPort.values()].sort((a, b) => a.targetPort - b.targetPort)
 }
 
-function ingressConfig(proxy: ProxyNode, scope: SidecarScope, listener: IstioIngressListener): ChainConfig {
+function ingressConfig(
+  push: PushContext,
+  proxy: ProxyNode,
+  scope: SidecarScope,
+  listener: IstioIngressListener,
+): ChainConfig {
   const { number = 0, name = '', protocol } = listener.port
   const mode = listener.captureMode ?? 'DEFAULT'
+  const tls = push.env.tlsOnSidecarIngress ? listener.tls : undefined
+  const stated = parseProtocol(protocol)
   return {
-    port: { name, port: number, protocol: parseProtocol(protocol) },
+    port: { name, port: number, protocol: tls ? afterTls(stated) : stated },
+    tls,
     targetPort: number,
     cluster: inboundCluster(number),
     bind: listener.bind || proxy.ips[0] || wildcardOf(proxy),
@@ -131,6 +142,10 @@ function ingressConfig(proxy: ProxyNode, scope: SidecarScope, listener: IstioIng
     config: scope.object && configPath(scope.object),
   }
 }
+
+/** What is left when TLS has ended (pkg/config/protocol AfterTLSTermination). */
+const afterTls = (protocol: Protocol): Protocol =>
+  protocol === 'HTTPS' ? 'HTTP' : protocol === 'TLS' ? 'TCP' : protocol
 
 function blackHoleChain(push: PushContext): FilterChain {
   return {
@@ -179,12 +194,29 @@ function portChains(
   mode: MtlsMode,
   policy: Origin | undefined,
 ): FilterChain[] {
-  const matches = inboundMatches(listenerProtocol(config.port.protocol), mode, plaintextAlpn(push.env.http10))
+  const kind = listenerProtocol(config.port.protocol)
+  const own = config.tls && mode === 'DISABLE'
+  const matches = own
+    ? [
+        {
+          alpn: [],
+          transport: 'tls' as const,
+          protocol: kind === 'http' ? ('http' as const) : ('tcp' as const),
+          tls: true,
+        },
+      ]
+    : inboundMatches(kind, mode, plaintextAlpn(push.env.http10))
   const filters = { http: () => httpChainFilters(push, proxy, config), tcp: () => tcpChainFilters(push, proxy, config) }
   const made: { http?: NetworkFilter[]; tcp?: NetworkFilter[] } = {}
   return matches.map((match) => {
     made[match.protocol] ??= filters[match.protocol]()
-    return chain(push, config, match, made[match.protocol] as NetworkFilter[], policy)
+    return chain(
+      push,
+      own ? config : { ...config, tls: undefined },
+      match,
+      made[match.protocol] as NetworkFilter[],
+      policy,
+    )
   })
 }
 
@@ -209,7 +241,15 @@ function chain(
       transportProtocol: match.transport,
       applicationProtocols: match.alpn,
     },
-    transportSocket: match.tls ? tlsSocket(inboundTls(push.mesh, match.protocol, peerExchange)) : undefined,
+    transportSocket: config.tls
+      ? serverTls(push, {
+          hosts: [],
+          port: { number: config.targetPort, protocol: 'HTTPS', name: '' },
+          tls: config.tls,
+        })
+      : match.tls
+        ? tlsSocket(inboundTls(push.mesh, match.protocol, peerExchange))
+        : undefined,
     filters,
     metadata:
       config.config || origin
@@ -225,7 +265,13 @@ function chain(
 
 function httpChainFilters(push: PushContext, proxy: ProxyNode, config: ChainConfig): NetworkFilter[] {
   const { cluster, port, hostname, origin } = config
-  const route = defaultInboundRoute(cluster, traceOperation(hostname, port.port), port.protocol, origin)
+  const route = defaultInboundRoute(
+    cluster,
+    traceOperation(hostname, port.port),
+    port.protocol,
+    push.mesh.defaultInboundHttpRetryPolicy,
+    origin,
+  )
   const manager = connectionManager(push, proxy, {
     side: 'inbound',
     statPrefix: config.passthrough ? cluster : `inbound_${listenerName(config.bind, config.targetPort)}`,
@@ -241,8 +287,20 @@ function httpChainFilters(push: PushContext, proxy: ProxyNode, config: ChainConf
   return push.env.metadataExchange ? [tcpListenerExchange(), manager] : [manager]
 }
 
+/** The name of a port's TCP stats (networking/telemetry BuildInboundStatPrefix, which knows nothing of target ports). */
+function inboundStatName(pattern: string, { service, hostname, port }: ChainConfig): string {
+  const kubernetes = service?.registry === 'Kubernetes'
+  return pattern
+    .replaceAll('%SERVICE%', kubernetes ? `${service.name}.${service.namespace}` : hostname)
+    .replaceAll('%SERVICE_NAME%', kubernetes ? service.name : hostname)
+    .replaceAll('%SERVICE_FQDN%', hostname)
+    .replaceAll('%SUBSET_NAME%', '')
+    .replaceAll('%SERVICE_PORT%', String(port.port))
+    .replaceAll('%SERVICE_PORT_NAME%', port.name)
+}
+
 function tcpChainFilters(push: PushContext, proxy: ProxyNode, config: ChainConfig): NetworkFilter[] {
   const pattern = push.mesh.inboundClusterStatName
-  const prefix = pattern && config.service ? statName(pattern, config.service, config.port, '') : config.cluster
+  const prefix = pattern ? inboundStatName(pattern, config) : config.cluster
   return inboundTcpFilters(push, proxy, { cluster: config.cluster, protocol: config.port.protocol, statPrefix: prefix })
 }

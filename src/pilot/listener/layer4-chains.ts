@@ -35,7 +35,8 @@ export function layer4Chains(push: PushContext, proxy: ProxyNode, options: Layer
     : tcpChains(push, proxy, options, configs)
 }
 
-function applies(match: TLSMatchAttributes | L4MatchAttributes, proxy: ProxyNode, port: number): boolean {
+/** Whether a match is for a client, and a port: what is decided before there is a connection. */
+export function applies(match: TLSMatchAttributes | L4MatchAttributes, proxy: ProxyNode, port: number): boolean {
   return (
     (!match.gateways?.length || match.gateways.includes(MESH_GATEWAY)) &&
     selects(match.sourceLabels, proxy.labels) &&
@@ -108,7 +109,8 @@ function tcpChains(
       const origin = originAt(config.object, ['spec', 'tcp', index])
       const chain = (ranges: string[]): ChainDraft => ({
         cidrs: ranges,
-        metadata: configMetadata(config.object, origin),
+        // istiod says nothing of the VirtualService where subnets decide.
+        metadata: ranges === cidrs ? configMetadata(config.object, origin) : originMetadata(origin),
         filters: routeDestinations(push, proxy, rule.route ?? [], port, `${config.name}.${config.namespace}`),
       })
       const matches = (rule.match ?? []).filter((match) => applies(match, proxy, port.port))
@@ -137,7 +139,7 @@ function serviceChain(push: PushContext, proxy: ProxyNode, options: Layer4Option
     metadata: originMetadata(service.origin),
     filters: singleDestination(push, proxy, {
       cluster,
-      statPrefix: pattern ? statName(pattern, service, { ...port, port: number }, '') : cluster,
+      statPrefix: pattern ? statName(pattern, service, { ...port, name: '', port: number }, '') : cluster,
       subset: '',
       port,
       rule: known && push.ruleFor(proxy, known),

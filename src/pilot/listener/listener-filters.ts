@@ -37,6 +37,14 @@ const originalSrc = lazy(() =>
   ),
 )
 
+/** Takes the client's address from the proxy before this one. */
+export const proxyProtocolFilter = lazy(() =>
+  filter(
+    'envoy.filters.listener.proxy_protocol',
+    packed('envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol'),
+  ),
+)
+
 /** ALPN values that the HTTP inspector finds. */
 const PLAINTEXT = new Set(['http/1.1', 'h2c'])
 

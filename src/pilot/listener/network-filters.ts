@@ -2,6 +2,7 @@ import type { RouteDestination } from '../../api/kinds/virtual-service.ts'
 import type { Port, Service } from '../../registry/model.ts'
 import type { Protocol } from '../../registry/protocol.ts'
 import { type Init, packed } from '../../xds/messages.ts'
+import { tcpAuthorization } from '../authz/filters.ts'
 import { dnsCache, dnsCacheName } from '../cluster/dynamic-dns.ts'
 import { statName } from '../cluster/outbound.ts'
 import { tcpListenerExchange } from '../metadata-exchange.ts'
@@ -69,7 +70,11 @@ export function inboundTcpFilters(
     accessLog: accessLogs(push, 'tcp'),
   })
   const exchange = push.env.metadataExchange ? [tcpListenerExchange()] : []
-  return [...exchange, ...stack(push, 'inbound', options.protocol, last, options.statPrefix)]
+  return [
+    ...exchange,
+    ...tcpAuthorization(push, proxy),
+    ...stack(push, 'inbound', options.protocol, last, options.statPrefix),
+  ]
 }
 
 /** What unknown destinations get (buildOutboundCatchAllNetworkFiltersOnly). */
@@ -102,6 +107,8 @@ export function singleDestination(
     rule: MergedRule | undefined
     /** Set for a service whose names are resolved by SNI. */
     dynamicDns?: Service
+    /** What passes as TLS of the mesh is neither tunnelled nor judged at a gateway. */
+    opaque?: boolean
   },
 ): NetworkFilter[] {
   const { cluster, rule, subset, port } = options
@@ -109,9 +116,10 @@ export function singleDestination(
     statPrefix: options.statPrefix,
     clusterSpecifier: { case: 'cluster', value: cluster },
     ...ruleSettings(proxy, rule, subset),
+    ...(options.opaque ? { tunnelingConfig: undefined } : {}),
     accessLog: accessLogs(push, 'tcp'),
   })
-  const filters = stack(push, 'outbound', port.protocol, last, options.statPrefix)
+  const filters = outboundStack(push, proxy, port.protocol, last, options.statPrefix, options.opaque)
   if (options.dynamicDns) filters.splice(-1, 0, sniDynamicForwardProxy(options.dynamicDns, port.port))
   return filters
 }
@@ -147,7 +155,20 @@ export function routeDestinations(
     ...ruleSettings(proxy, rule, ''),
     accessLog: accessLogs(push, 'tcp'),
   })
-  return stack(push, 'outbound', port.protocol, last, name)
+  return outboundStack(push, proxy, port.protocol, last, name)
+}
+
+/** At a gateway policies come before (buildCompleteNetworkFilters). */
+function outboundStack(
+  push: PushContext,
+  proxy: ProxyNode,
+  protocol: Protocol,
+  last: NetworkFilter,
+  prefix: string,
+  opaque = false,
+): NetworkFilter[] {
+  if (proxy.type !== 'router') return stack(push, 'outbound', protocol, last, prefix)
+  return [...(opaque ? [] : tcpAuthorization(push, proxy)), ...stack(push, 'gateway', protocol, last, prefix)]
 }
 
 /** What a DestinationRule says of connections that are forwarded as bytes. */

@@ -3,8 +3,8 @@ import { lazy } from '../proto.ts'
 import type { PushContext } from '../scope/push-context.ts'
 import type { HttpFilter } from './http-filters.ts'
 
-/** Which side of a proxy a listener is on. */
-export type ListenerClass = 'inbound' | 'outbound'
+/** Which side of a proxy a listener is on; a gateway has one only. */
+export type ListenerClass = 'inbound' | 'outbound' | 'gateway'
 
 const NAME = 'istio.stats'
 
@@ -12,6 +12,7 @@ const config = {
   // Inbound, a Host header that no service has would let clients make up metrics.
   inbound: lazy(() => packed('stats.PluginConfig', { disableHostHeaderFallback: true })),
   outbound: lazy(() => packed('stats.PluginConfig', {})),
+  gateway: lazy(() => packed('stats.PluginConfig', { disableHostHeaderFallback: true })),
 }
 
 function wanted(push: PushContext): boolean {

@@ -45,13 +45,19 @@ export function defaultOutboundRoute(
 }
 
 /** The route to the own application. gRPC streams are never retried here. */
-export function defaultInboundRoute(cluster: string, operation: string, protocol: Protocol, origin?: Origin): Route {
+export function defaultInboundRoute(
+  cluster: string,
+  operation: string,
+  protocol: Protocol,
+  retry: HTTPRetry | undefined,
+  origin?: Origin,
+): Route {
   return defaultRoute(
     {
       clusterSpecifier: { case: 'cluster', value: cluster },
       timeout: ZERO,
       maxStreamDuration: { maxStreamDuration: ZERO, grpcTimeoutHeaderMax: ZERO },
-      retryPolicy: isGrpc(protocol) ? undefined : inboundRetryPolicy(),
+      retryPolicy: isGrpc(protocol) ? undefined : inboundRetryPolicy(retry),
     },
     operation,
     origin,

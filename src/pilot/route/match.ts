@@ -96,7 +96,7 @@ function claimMatcher(claims: string[], match: StringMatch, invert: boolean): Me
   return {
     filter: 'envoy.filters.http.jwt_authn',
     path: ['payload', ...claims].map((key) => ({ segment: { case: 'key', value: key } }) as const),
-    value: { matchPattern: { case: 'orMatch', value: { valueMatchers: [string, list] } } },
+    value: { matchPattern: { case: 'orMatch', value: { valueMatchers: [list, string] } } },
     invert,
   }
 }

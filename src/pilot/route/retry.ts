@@ -54,9 +54,19 @@ export function retryPolicy(policy: HTTPRetry | undefined, consistentHash: boole
   return out
 }
 
-/** Retries of inbound routes: twice, when the application closed the connection before it had the request. */
-export function inboundRetryPolicy(): RetryPolicy {
-  return { numRetries: 2, retryOn: 'reset-before-request' }
+/**
+ * Retries of inbound routes: twice, when the application closed the connection before it had the request, unless the
+ * mesh says otherwise; hosts and timeouts of a try mean nothing here (ConvertInboundPolicy).
+ */
+export function inboundRetryPolicy(policy: HTTPRetry | undefined): RetryPolicy | undefined {
+  if (!policy) return { numRetries: 2, retryOn: 'reset-before-request' }
+  if (!policy.attempts || policy.attempts <= 0) return undefined
+  return {
+    numRetries: policy.attempts,
+    retryOn: 'reset-before-request',
+    ...(policy.retryOn ? retryOn(policy.retryOn) : {}),
+    ...(policy.backoff ? { retryBackOff: { baseInterval: duration(policy.backoff) } } : {}),
+  }
 }
 
 /** Numbers among the conditions are status codes, and imply the condition for them. */

@@ -1,11 +1,13 @@
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import { type Init, make } from '../../xds/messages.ts'
+import { gatewayRouteConfiguration } from '../gateway/routes.ts'
 import { DYNAMIC_DNS_CLUSTER, HTTP_PROXY_ROUTE, PASSTHROUGH_CLUSTER } from '../names.ts'
 import { ZERO } from '../proto.ts'
 import { isIpv6Only, type ProxyNode } from '../proxy.ts'
 import { proxyConfigOf, proxyHeaders } from '../proxy-config.ts'
 import { memoized, type PushContext } from '../scope/push-context.ts'
 import { egressFor } from '../scope/sidecar-scope.ts'
+import { withConnectRoutes } from './connect.ts'
 import { destinationCluster } from './destination.ts'
 import { outboundVirtualHosts, type VirtualHostInit } from './virtual-hosts.ts'
 
@@ -16,6 +18,11 @@ const ONE_MEGABYTE = 1024 * 1024
  * the path of a unix socket; empty for a name that means nothing (networking/core/httproute.go BuildHTTPRoutes).
  */
 export function routeConfiguration(push: PushContext, proxy: ProxyNode, name: string): RouteConfiguration {
+  if (proxy.type === 'router') {
+    const targets = proxy.targets.map(({ service, port, targetPort }) => [service.hostname, port.port, targetPort])
+    const settings = JSON.stringify([proxy.namespace, proxy.labels, proxy.proxyConfig, targets])
+    return memoized(push.routeMemo, `gateway\n${name}\n${settings}`, () => gatewayRouteConfiguration(push, proxy, name))
+  }
   const scope = push.scopeOf(proxy)
   const labels = push.virtualServices.usesLabels || push.destinationRules.usesLabels
   const key = [
@@ -42,6 +49,7 @@ function build(push: PushContext, proxy: ProxyNode, name: string): RouteConfigur
   if (!egress) return make('envoy.config.route.v3.RouteConfiguration', { name, validateClusters: false })
   const proxyPort = egress.listener?.port?.protocol?.toUpperCase() === 'HTTP_PROXY' ? 0 : port
   let virtualHosts = outboundVirtualHosts(push, proxy, egress, proxyPort)
+  if (name === HTTP_PROXY_ROUTE) virtualHosts = withConnectRoutes(push, proxy, egress, virtualHosts)
   if (sniffed) {
     virtualHosts = ofHost(virtualHosts, name, name.slice(0, colon))
   } else {

@@ -3,6 +3,7 @@ import type { HTTPMatchRequest, HTTPRetry } from '../../api/kinds/virtual-servic
 import { type Labels, selects } from '../../registry/labels.ts'
 import type { Service } from '../../registry/model.ts'
 import { type Init, make } from '../../xds/messages.ts'
+import type { PilotEnv } from '../env.ts'
 import { parseCluster } from '../names.ts'
 import { configMetadata } from '../provenance.ts'
 import type { MergedRule } from '../scope/destination-rules.ts'
@@ -11,6 +12,7 @@ import { directResponseAction, forwardAction, redirectAction } from './action.ts
 import { corsConfig, faultConfig } from './filters.ts'
 import { headerChanges } from './headers.ts'
 import { isCatchAll, type RouteSemantics, routeMatch } from './match.ts'
+import { routeSessionConfig, SESSION_FILTER } from './session.ts'
 
 /** What translating the rules of a VirtualService needs to know of the proxy and its listener. */
 export interface RouteOptions {
@@ -25,6 +27,7 @@ export interface RouteOptions {
   xForwardedHost: boolean
   disableShadowHostSuffix: boolean
   defaultRetry: HTTPRetry | undefined
+  env: PilotEnv
   service(hostname: string): Service | undefined
   ruleFor(hostname: string): MergedRule | undefined
 }
@@ -83,9 +86,17 @@ function translate(
   }
   out.decorator = { operation: operationOf(out, config.name, options.listenerPort) }
   const fault = rule.fault && faultConfig(rule.fault)
+  const forwards = !rule.redirect && !rule.directResponse
+  const session = forwards
+    ? routeSessionConfig(
+        (rule.route ?? []).map((to) => options.service(to.destination.host)),
+        options.env,
+      )
+    : undefined
   out.typedPerFilterConfig = {
     ...(fault ? { 'envoy.filters.http.fault': fault } : {}),
     ...(rule.corsPolicy ? { 'envoy.filters.http.cors': corsConfig(rule.corsPolicy) } : {}),
+    ...(session ? { [SESSION_FILTER]: session } : {}),
   }
   return out
 }

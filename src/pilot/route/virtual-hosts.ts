@@ -3,6 +3,7 @@ import { hostsOverlap, isWildcard } from '../../registry/host.ts'
 import type { Service } from '../../registry/model.ts'
 import { isHttpOrSniffed } from '../../registry/protocol.ts'
 import type { Init } from '../../xds/messages.ts'
+import type { PilotEnv } from '../env.ts'
 import { bracketed, hostPort } from '../names.ts'
 import { type FilterMetadata, originMetadata } from '../provenance.ts'
 import type { ProxyNode } from '../proxy.ts'
@@ -15,6 +16,7 @@ import { defaultOutboundRoute } from './default-route.ts'
 import { NO_PORT, serviceAddress, serviceDomains } from './domains.ts'
 import { serviceHash } from './hash.ts'
 import { semanticsOf } from './match.ts'
+import { SESSION_FILTER, sessionConfig } from './session.ts'
 import { type RouteOptions, virtualServiceRoutes } from './translate.ts'
 
 /** A virtual host before its name and domains are settled. */
@@ -133,6 +135,7 @@ function routeOptions(
     proxyless: proxy.proxyless,
     xForwardedHost: headers.xForwardedHost,
     disableShadowHostSuffix: push.env.disableShadowHostSuffix,
+    env: push.env,
     defaultRetry: push.mesh.defaultHttpRetryPolicy,
     service: (hostname) => services.get(hostname),
     ruleFor: (hostname): MergedRule | undefined => {
@@ -202,7 +205,13 @@ function nameHosts(
   }
   const { attemptCount } = proxyHeaders(proxyConfigOf(push, proxy), true)
   const out: { port: number; init: VirtualHostInit }[] = []
-  const add = (entry: Entry, hostname: string, wanted: string[], abbreviations: readonly string[]): void => {
+  const add = (
+    entry: Entry,
+    hostname: string,
+    wanted: string[],
+    abbreviations: readonly string[],
+    service?: Service,
+  ): void => {
     const name = hostPort(hostname, entry.port)
     if (names.has(name)) return
     names.add(name)
@@ -222,6 +231,7 @@ function nameHosts(
         routes: entry.routes,
         includeRequestAttemptCount: attemptCount,
         metadata: entry.metadata,
+        ...sessionOf(service, push.env),
       },
     })
   }
@@ -232,8 +242,13 @@ function nameHosts(
     }
     for (const service of entry.services) {
       const named = serviceDomains(service, withPort ? entry.port : NO_PORT, proxy, push.env)
-      add(entry, service.hostname, named.domains, named.abbreviations)
+      add(entry, service.hostname, named.domains, named.abbreviations, service)
     }
   }
   return out
+}
+
+function sessionOf(service: Service | undefined, env: PilotEnv): Pick<VirtualHostInit, 'typedPerFilterConfig'> {
+  const session = sessionConfig(service, env)
+  return session === undefined ? {} : { typedPerFilterConfig: { [SESSION_FILTER]: session } }
 }

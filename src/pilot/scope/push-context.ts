@@ -4,10 +4,17 @@ import { selects } from '../../registry/labels.ts'
 import type { Service } from '../../registry/model.ts'
 import { REGISTRY_KINDS, Registry } from '../../registry/registry.ts'
 import type { Snapshot } from '../../store/store.ts'
+import { AuthorizationPolicies } from '../authz/policies.ts'
 import type { PilotEnv } from '../env.ts'
+import { EnvoyFilters } from '../envoyfilter/patches.ts'
+import { Gateways } from '../gateway/gateways.ts'
+import { GatewayApi, withGatewayDeployments } from '../gateway-api/gateway-api.ts'
+import { type IngressObjects, ingressObjects } from '../ingress/conversion.ts'
 import { type Mesh, meshOf } from '../mesh.ts'
 import type { ProxyNode } from '../proxy.ts'
 import { DestinationRules, type MergedRule, ruleFor } from './destination-rules.ts'
+import { DiscoveredSnapshot } from './discovery.ts'
+import { cappedExportTo } from './entry-visibility.ts'
 import { PeerAuthentications } from './peer-authentication.ts'
 import { type SidecarScope, sidecarScope } from './sidecar-scope.ts'
 import { VirtualServices } from './virtual-services.ts'
@@ -20,25 +27,34 @@ export type Memo = Map<string, unknown>
  * since the context before it is taken over, with what was computed from it.
  */
 export class PushContext {
+  /** The objects of the store, and those that are made of others. */
   readonly snapshot: Snapshot
   readonly env: PilotEnv
   readonly mesh: Mesh
   readonly registry: Registry
+  readonly gatewayApi: GatewayApi
   readonly virtualServices: VirtualServices
+  readonly gateways: Gateways
   readonly destinationRules: DestinationRules
   readonly peerAuthentications: PeerAuthentications
+  readonly authorizationPolicies: AuthorizationPolicies
+  readonly envoyFilters: EnvoyFilters
   /** Computed from services, DestinationRules and PeerAuthentications. */
   readonly clusterMemo: Memo
   /** Computed from the same, and VirtualServices and Sidecars. */
   readonly routeMemo: Memo
-  /** Computed from the same, but of VirtualServices only from those that route TCP or TLS. */
+  /** Computed from the same and AuthorizationPolicies, but of VirtualServices only from those that route TCP or TLS. */
   readonly listenerMemo: Memo
+  /** What Ingresses stand for; before all others, since it has no time of creation. */
+  readonly #ingress: IngressObjects
+  readonly #discovered: Snapshot
   readonly #scopes = new Map<string, SidecarScope>()
   readonly #visible = new Map<string, readonly Service[]>()
   readonly #rules: Map<string, readonly MergedRule[]>
 
-  constructor(snapshot: Snapshot, env: PilotEnv, allotter: AddressAllotter, before?: PushContext) {
-    this.snapshot = snapshot
+  constructor(stored: Snapshot, env: PilotEnv, allotter: AddressAllotter, before?: PushContext) {
+    this.#discovered = DiscoveredSnapshot.of(stored, before === undefined ? undefined : before.#discovered)
+    let snapshot = withGatewayDeployments(this.#discovered, meshOf(stored).rootNamespace, before?.snapshot)
     this.env = env
     const same = (...kinds: Kind[]): boolean =>
       before !== undefined && kinds.every((kind) => sameList(before.snapshot.list(kind), snapshot.list(kind)))
@@ -55,6 +71,9 @@ export class PushContext {
             clusterId: env.clusterId,
             trustDomain: mesh.trustDomain,
           })
+    this.gatewayApi = GatewayApi.of(snapshot, this.registry, env.domain, before?.gatewayApi)
+    snapshot = this.gatewayApi.onto(snapshot)
+    this.snapshot = snapshot
     const sameRules = sameMesh && same('DestinationRule')
     this.destinationRules =
       before && sameRules
@@ -69,19 +88,40 @@ export class PushContext {
       before && samePeers
         ? before.peerAuthentications
         : new PeerAuthentications(snapshot.list('PeerAuthentication'), mesh.rootNamespace)
-    const sameRoutes = sameMesh && same('VirtualService')
+    const sameAuthorization = sameMesh && same('AuthorizationPolicy')
+    this.authorizationPolicies =
+      before && sameAuthorization
+        ? before.authorizationPolicies
+        : new AuthorizationPolicies(snapshot.list('AuthorizationPolicy'), mesh.rootNamespace)
+    this.envoyFilters =
+      before && sameMesh && same('EnvoyFilter')
+        ? before.envoyFilters
+        : new EnvoyFilters(snapshot.list('EnvoyFilter'), mesh.rootNamespace)
+    const sameIngress = sameMesh && same('Ingress', 'IngressClass', 'Service')
+    this.#ingress = before && sameIngress ? before.#ingress : ingressObjects(snapshot, mesh, env.domain)
+    const sameGateways = sameIngress && same('Gateway')
+    this.gateways =
+      before && sameGateways && sameRegistry
+        ? before.gateways
+        : new Gateways([...this.#ingress.gateways, ...snapshot.list('Gateway')])
+    const sameRoutes = sameMesh && same('VirtualService') && sameIngress
     this.virtualServices =
       before && sameRoutes
         ? before.virtualServices
-        : new VirtualServices(snapshot.list('VirtualService'), env.domain, mesh.defaultVirtualServiceExportTo)
-    const base = sameRegistry && sameRules && samePeers
+        : new VirtualServices(
+            [...this.#ingress.virtualServices, ...snapshot.list('VirtualService')],
+            env.domain,
+            mesh.defaultVirtualServiceExportTo,
+          )
+    const base = sameRegistry && sameRules && samePeers && sameGateways
     this.#rules = before && sameRegistry && sameRules ? before.#rules : new Map()
     this.clusterMemo = before && base ? before.clusterMemo : new Map()
     const sameSidecars = same('Sidecar')
     this.routeMemo = before && base && sameRoutes && sameSidecars ? before.routeMemo : new Map()
     const sameLayer4 =
       sameRoutes || (before && snapshot.list('Sidecar').length === 0 && sameLayer4Routes(before.snapshot, snapshot))
-    this.listenerMemo = before && base && sameLayer4 && sameSidecars ? before.listenerMemo : new Map()
+    this.listenerMemo =
+      before && base && sameAuthorization && sameLayer4 && sameSidecars ? before.listenerMemo : new Map()
     if (before && base && sameRoutes && sameSidecars) {
       this.#scopes = before.#scopes
       this.#visible = before.#visible
@@ -131,7 +171,8 @@ export class PushContext {
   }
 
   #exportTo(service: Service): readonly string[] {
-    return service.exportTo ?? this.mesh.defaultServiceExportTo
+    const stated = service.exportTo ?? this.mesh.defaultServiceExportTo
+    return cappedExportTo(service, stated, this.mesh.serviceEntryVisibility, this.snapshot)
   }
 
   /** Of services with one host name, the one to take: a Kubernetes one, else the oldest that the namespace may see. */

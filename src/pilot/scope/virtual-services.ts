@@ -2,6 +2,7 @@ import type { HTTPRoute, VirtualService } from '../../api/kinds/virtual-service.
 import type { ApiObject } from '../../api/objects.ts'
 import type { Origin } from '../../registry/model.ts'
 import { originAt } from '../provenance.ts'
+import { semanticsOf } from '../route/match.ts'
 import { mergeDelegate } from './delegates.ts'
 import { resolveNames } from './short-names.ts'
 
@@ -79,7 +80,13 @@ export class VirtualServices {
 
   /** Those that a proxy of a namespace may use at a gateway (or as `mesh`): own private, exported to it, public. */
   visible(namespace: string, gateway: string): VirtualServiceConfig[] {
-    const all = [...(this.#private.get(namespace) ?? []), ...(this.#exported.get(namespace) ?? []), ...this.#public]
+    // Of public ones, routes of the Gateway API in the proxy's own namespace come first.
+    const first = (config: VirtualServiceConfig): boolean =>
+      config.namespace === namespace && semanticsOf(config.object.metadata.annotations) === 'gateway'
+    const shared = this.#public.some(first)
+      ? [...this.#public.filter(first), ...this.#public.filter((config) => !first(config))]
+      : this.#public
+    const all = [...(this.#private.get(namespace) ?? []), ...(this.#exported.get(namespace) ?? []), ...shared]
     return all.filter((config) => config.gateways.includes(gateway))
   }
 }

@@ -1,4 +1,5 @@
 import { RE2JS } from 're2js'
+import { general } from '../observe/stats-query.ts'
 import type { BreakerDescription, ClusterDescription, HostDescription } from '../upstream/describe.ts'
 import { HostHealth } from '../upstream/host.ts'
 import { type AdminHandler, json, text } from './handler.ts'
@@ -33,9 +34,10 @@ function linesOf(cluster: ClusterDescription): string {
   let out = `${name}::observability_name::${cluster.observabilityName}\n`
   if (outlier) {
     const at = `${name}::outlier::`
-    out += `${at}success_rate_average::${outlier.success}\n${at}success_rate_ejection_threshold::${outlier.threshold}\n`
-    out += `${at}local_origin_success_rate_average::${outlier.localSuccess}\n`
-    out += `${at}local_origin_success_rate_ejection_threshold::${outlier.localThreshold}\n`
+    out += `${at}success_rate_average::${general(outlier.success)}\n`
+    out += `${at}success_rate_ejection_threshold::${general(outlier.threshold)}\n`
+    out += `${at}local_origin_success_rate_average::${general(outlier.localSuccess)}\n`
+    out += `${at}local_origin_success_rate_ejection_threshold::${general(outlier.localThreshold)}\n`
   }
   out += breakerLines(`${name}::default_priority::`, cluster.default)
   out += breakerLines(`${name}::high_priority::`, cluster.high)
@@ -82,13 +84,20 @@ function statusOf(cluster: ClusterDescription): object {
   return {
     name: cluster.name,
     ...(cluster.addedViaApi ? { added_via_api: true } : {}),
+    ...threshold('success_rate_ejection_threshold', cluster.outlier?.threshold),
     host_statuses: cluster.hosts.map(hostStatus),
+    ...threshold('local_origin_success_rate_ejection_threshold', cluster.outlier?.localThreshold),
     circuit_breakers: {
       thresholds: [thresholds(cluster.default), { priority: 'HIGH', ...thresholds(cluster.high) }],
     },
     observability_name: cluster.observabilityName,
     ...(cluster.edsServiceName ? { eds_service_name: cluster.edsServiceName } : {}),
   }
+}
+
+/** An ejection threshold, told once there is one above 0. */
+function threshold(name: string, value: number | undefined): object {
+  return value !== undefined && value > 0 ? { [name]: { value } } : {}
 }
 
 function thresholds(breaker: BreakerDescription): object {
@@ -135,8 +144,10 @@ function healthStatus(health: number): object {
     ...(health & HostHealth.FAILED_ACTIVE_HC ? { failed_active_health_check: true } : {}),
     ...(health & HostHealth.FAILED_OUTLIER_CHECK ? { failed_outlier_check: true } : {}),
     ...(health & HostHealth.DEGRADED_ACTIVE_HC ? { failed_active_degraded_check: true } : {}),
+    ...(health & HostHealth.PENDING_DYNAMIC_REMOVAL ? { pending_dynamic_removal: true } : {}),
     ...(health & HostHealth.PENDING_ACTIVE_HC ? { pending_active_hc: true } : {}),
     ...(health & HostHealth.EXCLUDED_VIA_IMMEDIATE_HC_FAIL ? { excluded_via_immediate_hc_fail: true } : {}),
     eds_health_status: eds,
+    ...(health & HostHealth.ACTIVE_HC_TIMEOUT ? { active_hc_timeout: true } : {}),
   }
 }

@@ -7,7 +7,7 @@ const HTTP11 = 1
 const HTTP2 = 2
 
 /**
- * `istio.alpn`: offers upstream an ALPN that says the caller is a sidecar, by the downstream protocol (istio/proxy
+ * `istio.alpn`: offers upstream an ALPN that says the caller is a sidecar, by the protocol spoken there (istio/proxy
  * source/extensions/filters/http/alpn). A cluster whose metadata says `istio.alpn_override: false` keeps its own.
  */
 export const alpnFilter: HttpFilterKind = {
@@ -26,8 +26,8 @@ export const alpnFilter: HttpFilterKind = {
         if (cluster === undefined || cluster.metadata.get('istio')?.alpn_override === 'false') {
           return HeadersStatus.CONTINUE
         }
-        const protocol = slot.info.protocol === 'HTTP/2' ? HTTP2 : slot.info.protocol === 'HTTP/1.0' ? HTTP10 : HTTP11
-        const list = lists.get(protocol)
+        const upstream = cluster.upstreamProtocol(slot.info.protocol ?? 'HTTP/1.1')
+        const list = lists.get(upstream === 'HTTP/2' ? HTTP2 : upstream === 'HTTP/1.0' ? HTTP10 : HTTP11)
         if (list !== undefined && list.length > 0) slot.setUpstreamAlpn(list)
         return HeadersStatus.CONTINUE
       },

@@ -1,8 +1,7 @@
 import type { CorsPolicy } from '#gen/envoy/extensions/filters/http/cors/v3/cors_pb.js'
 import { ConfigError } from '../context.ts'
 import { Problems } from '../http/config.ts'
-import { type HeaderName, headerName, type ResponseHead } from '../http/headers.ts'
-import type { LocalReply } from '../http/local-replies.ts'
+import { type HeaderName, headerName, ResponseHead } from '../http/headers.ts'
 import { H } from '../http/names.ts'
 import { Fraction } from '../http/router/fraction.ts'
 import { compileStringMatcher, type StringMatcher } from '../http/router/string-matcher.ts'
@@ -20,8 +19,6 @@ const A = {
   requestHeaders: headerName('access-control-request-headers'),
   requestPrivateNetwork: headerName('access-control-request-private-network'),
 }
-
-const PREFLIGHT: LocalReply = { status: 200, body: '', details: 'cors_response', flag: undefined }
 
 /** A compiled policy of one level; empty strings and undefined leave the field to the next level. */
 interface Policy {
@@ -96,7 +93,7 @@ class CorsFilter implements HttpFilter {
 
   decodeHeaders(...[head, , slot]: Parameters<NonNullable<HttpFilter['decodeHeaders']>>): HeadersStatus {
     const origin = head.get(H.origin)
-    if (origin === undefined) return HeadersStatus.CONTINUE
+    if (origin === undefined || origin === '' || slot.route()?.forward === undefined) return HeadersStatus.CONTINUE
     const levels = slot.perRouteAll() as Policy[]
     const first = levels[0]
     if (first === undefined) return HeadersStatus.CONTINUE
@@ -115,7 +112,9 @@ class CorsFilter implements HttpFilter {
     if (!ok && flag(levels, 'forward', true)) return HeadersStatus.CONTINUE
     const wanted = head.get(A.requestHeaders)
     const network = head.get(A.requestPrivateNetwork) === 'true'
-    slot.sendLocalReply(PREFLIGHT, (reply) => this.preflight(reply, ok ? origin : '', method, wanted, network))
+    const reply = ResponseHead.create(200)
+    this.preflight(reply, ok ? origin : '', method, wanted, network)
+    slot.respond(reply, 'cors_response')
     return HeadersStatus.STOP
   }
 
@@ -132,7 +131,8 @@ class CorsFilter implements HttpFilter {
     const methods = text(levels, 'methods')
     setIf(reply, A.allowMethods, methods === '*' ? method : methods)
     const headers = text(levels, 'headers')
-    setIf(reply, A.allowHeaders, headers === '*' ? (wanted ?? '') : headers)
+    if (headers === '*') reply.set(A.allowHeaders, wanted ?? '')
+    else setIf(reply, A.allowHeaders, headers)
     setIf(reply, A.maxAge, text(levels, 'maxAge'))
     if (network && flag(levels, 'privateNetwork', false)) reply.set(A.allowPrivateNetwork, 'true')
   }

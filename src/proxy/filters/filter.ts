@@ -1,4 +1,5 @@
 import type { Message } from '@bufbuild/protobuf'
+import type { Runtime } from '../../runtime.ts'
 import type { ProxyContext } from '../context.ts'
 import type { FilterSlot } from '../http/filter-slot.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from '../http/headers.ts'
@@ -23,6 +24,8 @@ export const DataStatus = {
   STOP_AND_WATERMARK: 2,
   /** The filter has taken the chunk. */
   STOP_NO_BUFFER: 3,
+  /** The filter has put the chunk into the buffer: all that is there passes on. */
+  CONTINUE_BUFFERED: 4,
 } as const
 export type DataStatus = (typeof DataStatus)[keyof typeof DataStatus]
 
@@ -78,5 +81,5 @@ export interface HttpFilterKind {
   /** Full name of its per-route message; undefined: it takes none. */
   readonly perRouteType?: string
   /** Compiles a per-route message. Throws ConfigError. */
-  buildPerRoute?(config: Message): unknown
+  buildPerRoute?(config: Message, runtime: Runtime): unknown
 }

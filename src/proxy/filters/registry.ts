@@ -7,11 +7,19 @@ import type { ChainEntry } from '../http/filter-chain.ts'
 import { routerFilter } from '../http/router/router-kind.ts'
 import { alpnFilter } from './alpn.ts'
 import { corsFilter } from './cors.ts'
+import { dynamicForwardProxyFilter } from './dynamic-forward-proxy.ts'
 import { faultFilter } from './fault.ts'
 import type { HttpFilterKind } from './filter.ts'
 import { grpcStatsFilter } from './grpc-stats.ts'
+import { grpcWebFilter } from './grpc-web.ts'
+import { headerMutationFilter } from './header-mutation.ts'
+import { healthCheckFilter } from './health-check.ts'
 import { istioStatsFilter } from './istio-stats.ts'
+import { localRateLimitFilter } from './local-rate-limit/filter.ts'
+import { luaFilter } from './lua/filter.ts'
 import { metadataExchangeFilter } from './metadata-exchange.ts'
+import { rbacFilter } from './rbac.ts'
+import { statefulSessionFilter } from './stateful-session.ts'
 
 /** Every HTTP filter there is, by the type of its config. */
 const byType = new Map<string, HttpFilterKind>()
@@ -25,10 +33,18 @@ for (const kind of [
   routerFilter,
   corsFilter,
   faultFilter,
+  headerMutationFilter,
   grpcStatsFilter,
+  grpcWebFilter,
   alpnFilter,
   metadataExchangeFilter,
   istioStatsFilter,
+  healthCheckFilter,
+  dynamicForwardProxyFilter,
+  rbacFilter,
+  statefulSessionFilter,
+  localRateLimitFilter,
+  luaFilter,
 ]) {
   registerHttpFilter(kind)
 }
@@ -43,11 +59,8 @@ export function compileFilterChain(
   problems: Problems,
 ): ChainEntry[] {
   const entries: ChainEntry[] = []
-  const names = new Set<string>()
   configs.forEach((config, i) => {
     const path = `http_filters[${i}] ${config.name}`
-    if (names.has(config.name)) problems.add(path, 'the name is used twice')
-    names.add(config.name)
     if (config.configType.case !== 'typedConfig') {
       const what =
         config.configType.case === undefined ? 'typed_config is required' : 'config_discovery is not supported'

@@ -1,4 +1,5 @@
 import type { ConnectionInfo } from '../listener/connection.ts'
+import type { ResponseFlag } from '../stream-info.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from './headers.ts'
 
 /**
@@ -35,8 +36,18 @@ export interface ServerStreamHandler {
    * The stream is gone: the client closed or reset (`remote`), or broke the protocol in its body (`error`
    * holds details such as `http1.codec_error`; `status` what the codec answered by itself, 0 if the
    * response had begun; `bytesSent` the size of that answer's body). No `onCodecError` follows.
+   * HTTP/2 says it all by itself: `details` and `flag` are what is logged (empty `details`: nothing), and `streamOnly` that
+   * the connection goes on.
    */
-  onReset(why: { remote: boolean; error?: string; status?: number; bytesSent?: number }): void
+  onReset(why: {
+    remote: boolean
+    error?: string
+    status?: number
+    bytesSent?: number
+    details?: string
+    flag?: ResponseFlag
+    streamOnly?: boolean
+  }): void
   /** The connection can take response bytes again after `sendData` answered false. */
   onWritable(): void
 }
@@ -56,6 +67,8 @@ export interface ServerStream {
   sendTrailers(trailers: HeaderMap): void
   /** Ends the exchange without a complete response: HTTP/1 closes the connection. */
   reset(reason: ResetReason): void
+  /** HTTP/2: the answer to a CONNECT says that the other end could not be reached; so will the stream's end. */
+  connectFailed?(): void
   /** Stops and restarts delivery of request body bytes (backpressure). */
   pauseReading(): void
   resumeReading(): void
@@ -74,6 +87,12 @@ export interface ServerConnectionHandler {
    * `status` 0: nothing was answered.
    */
   onCodecError(error: { status: number; details: string; head: RequestHead | undefined; bytesSent: number }): void
+  /** HTTP/2: a request whose head was refused, without an answer; for the log and the counters. `fatal`: its connection closes. */
+  onStreamRefused?(details: string, flag: ResponseFlag, fatal: boolean): void
+  /** HTTP/2: the client broke the protocol of the connection, which closes. */
+  onProtocolError?(): void
+  /** HTTP/2: the codec closes the connection by itself; `onClose` follows. */
+  onClosing?(): void
   /** The connection is closed. Every open stream got `onReset` before. */
   onClose(): void
 }
@@ -84,8 +103,10 @@ export interface ServerConnection {
   readonly info: ConnectionInfo
   /** Number of streams not yet complete. */
   readonly activeStreams: number
-  /** Says `connection: close` (HTTP/1) or GOAWAY (HTTP/2) with the next response, and closes when idle. */
+  /** Says `connection: close` (HTTP/1) with the next response, and closes when idle; or announces a GOAWAY (HTTP/2). */
   drain(): void
+  /** HTTP/2: the last GOAWAY of a drain; what comes on new streams is dropped. */
+  goAway?(): void
   /** Answers a request whose head has not come in whole, and closes. */
   refuseHead?(status: number, text: string): void
   /** Closes now; open streams are reset. */
@@ -126,6 +147,10 @@ export interface ClientConnectionHandler {
   onClose(remote: boolean, interrupted: boolean): void
   /** The peer will take no more streams (`connection: close`, GOAWAY). */
   onDrain(): void
+  /** HTTP/2: a stream ended early (MultiplexedActiveClientBase::onStreamReset). */
+  onStreamReset?(reason: ResetReason): void
+  /** HTTP/2: the peer takes so many streams at a time. */
+  onStreamLimit?(streams: number): void
   /** What came was no response, or none that was asked for; the close follows. */
   onProtocolError?(): void
 }

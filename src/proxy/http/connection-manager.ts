@@ -1,7 +1,16 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
-import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
-import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
+import type {
+  HttpConnectionManager,
+  ScopedRoutes as ScopedRoutesProto,
+} from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import {
+  ConfigError,
+  type ConnectionHandler,
+  type ListenerContext,
+  type ProxyContext,
+  type TerminalFilterFactory,
+} from '../context.ts'
 import { compilePerRouteConfigs } from '../filters/per-route.ts'
 import { compileFilterChain } from '../filters/registry.ts'
 import type { Transport } from '../listener/connection.ts'
@@ -13,7 +22,7 @@ import { HttpConnection } from './http-connection.ts'
 import { LocalReplyRewriter } from './local-reply-config.ts'
 import { HttpManager } from './manager.ts'
 import { compileRouteConfiguration, type RouteCompileContext } from './router/compile.ts'
-import { serves } from './server-codecs.ts'
+import { ScopedRoutes } from './router/scoped-routes.ts'
 
 /**
  * The HTTP connection manager as a listener's terminal filter (source/common/http/conn_manager_impl.cc): serves
@@ -26,7 +35,7 @@ export const httpConnectionManager: TerminalFilterFactory = (config, context, li
 class HttpConnectionHandler implements ConnectionHandler {
   private readonly manager: HttpManager
   private readonly open = new Set<HttpConnection>()
-  private readonly subscription: { close(): void } | undefined
+  private readonly subscriptions: { close(): void }[] = []
   private readonly gone = (connection: HttpConnection) => {
     this.open.delete(connection)
   }
@@ -38,9 +47,6 @@ class HttpConnectionHandler implements ConnectionHandler {
     const hcm = config as HttpConnectionManager
     const problems = new Problems()
     const settings = compileHcmConfig(hcm, context, problems)
-    if (settings.codec === 'http2' && !serves('HTTP/2')) {
-      problems.add('http_connection_manager.codec_type', 'HTTP2 is not supported on listeners')
-    }
     const entries = compileFilterChain(
       hcm.httpFilters,
       context,
@@ -56,16 +62,19 @@ class HttpConnectionHandler implements ConnectionHandler {
     const { routeSpecifier } = hcm
     const routing: RouteCompileContext = {
       runtime: context.runtime,
-      filterConfigs: compilePerRouteConfigs,
+      stats: context.stats,
+      filterConfigs: (configs, problems, path) => compilePerRouteConfigs(configs, context.runtime, problems, path),
       notEnforced: context.notEnforced,
     }
     const use = (routes: RouteConfiguration, checked: RouteCompileContext) => {
       this.manager.routes = compileRouteConfiguration(routes, checked)
     }
     if (routeSpecifier.case === 'routeConfig') {
-      const clusterExists = (name: string) => context.clusters.get(name) !== undefined
+      const clusterExists = (name: string) => context.clusters.has?.(name) ?? context.clusters.get(name) !== undefined
       const validates = routeSpecifier.value.validateClusters ?? true
       problems.collect('', () => use(routeSpecifier.value, validates ? { ...routing, clusterExists } : routing))
+    } else if (routeSpecifier.case === 'scopedRoutes') {
+      problems.collect('scoped_routes', () => this.useScopes(routeSpecifier.value, routing, context))
     } else if (routeSpecifier.case !== 'rds') {
       problems.add('http_connection_manager.route_specifier', `${routeSpecifier.case ?? 'nothing'} is not supported`)
     }
@@ -78,10 +87,24 @@ class HttpConnectionHandler implements ConnectionHandler {
           this.routesCame()
         }
       }
-      this.subscription = context.routes.subscribe(routeSpecifier.value.routeConfigName, onUpdate, () =>
-        this.routesCame(),
-      )
+      const { routeConfigName } = routeSpecifier.value
+      this.subscriptions.push(context.routes.subscribe(routeConfigName, onUpdate, () => this.routesCame()))
     }
+  }
+
+  /** Route configurations by scope: inline ones are there, those by name come by RDS. */
+  private useScopes(config: ScopedRoutesProto, routing: RouteCompileContext, context: ProxyContext): void {
+    const list = config.configSpecifier
+    if (list.case !== 'scopedRouteConfigurationsList') throw new ConfigError([`${list.case}: not supported`])
+    const scopes = new ScopedRoutes(config)
+    for (const scope of list.value.scopedRouteConfigurations) {
+      const key = (scope.key?.fragments ?? []).map((fragment) => fragment.type.value ?? '')
+      if (scope.onDemand) throw new ConfigError([`${scope.name}: on_demand: not supported`])
+      const use = (routes: RouteConfiguration) => scopes.set(key, compileRouteConfiguration(routes, routing))
+      if (scope.routeConfiguration !== undefined) use(scope.routeConfiguration)
+      else this.subscriptions.push(context.routes.subscribe(scope.routeConfigurationName, use))
+    }
+    this.manager.routes = scopes
   }
 
   /** Refused routes keep nobody waiting: without any, requests get 404 (rds_route_config_subscription.cc). */
@@ -106,7 +129,7 @@ class HttpConnectionHandler implements ConnectionHandler {
   }
 
   close(): void {
-    this.subscription?.close()
+    for (const subscription of this.subscriptions) subscription.close()
   }
 
   get connections(): number {

@@ -42,11 +42,13 @@ export class ExchangeInfo implements StreamInfo {
   upstream: ConnectionInfo | undefined = undefined
   upstreamTransportFailure: string | undefined = undefined
   upstreamAttempts = 0
+  upstreamAttempted: { host: Host; connectionId: number }[] | undefined = undefined
   upstreamProtocol: StreamInfo['upstreamProtocol'] = undefined
   dynamicMetadata: Map<string, Record<string, unknown>> | undefined = undefined
   filterState: Map<string, unknown> | undefined = undefined
   routeMetadata: ReadonlyMap<string, Record<string, unknown>> | undefined = undefined
   traceSampled = false
+  healthCheck = false
   localReplyBody: string | undefined = undefined
 
   constructor(downstream: ConnectionInfo) {
@@ -101,11 +103,13 @@ export class ExchangeInfo implements StreamInfo {
     this.upstream = undefined
     this.upstreamTransportFailure = undefined
     this.upstreamAttempts = 0
+    this.upstreamAttempted = undefined
     this.upstreamProtocol = undefined
     this.dynamicMetadata = undefined
     this.filterState = undefined
     this.routeMetadata = undefined
     this.traceSampled = false
+    this.healthCheck = false
     this.localReplyBody = undefined
   }
 }

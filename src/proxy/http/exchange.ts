@@ -6,7 +6,7 @@ import { ExchangeFlow } from './exchange-flow.ts'
 import { ExchangeInfo } from './exchange-info.ts'
 import { ExchangeTimers } from './exchange-timers.ts'
 import type { FilterSlot } from './filter-slot.ts'
-import { type HeaderMap, RequestHead, type ResponseHead } from './headers.ts'
+import { type HeaderMap, type HeaderName, RequestHead, type ResponseHead } from './headers.ts'
 import type { HttpConnection } from './http-connection.ts'
 import { admitRequest } from './intake.ts'
 import { DETAILS, type LocalReply, REPLY } from './local-replies.ts'
@@ -17,6 +17,7 @@ import { DecodePath, EncodePath } from './paths.ts'
 import { isUpgrade, mutateRequest } from './request-mutation.ts'
 import { mutateResponse } from './response-mutation.ts'
 import { applyMutations } from './router/header-mutation.ts'
+import type { RedirectHistory } from './router/internal-redirect.ts'
 import type { Route, RouteInput } from './router/route.ts'
 import { isGrpcContentType } from './router/route-match.ts'
 import { upgradeOutcome } from './router/upgrade-response.ts'
@@ -37,6 +38,8 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   response: ResponseHead | undefined = undefined
   /** ALPN that a filter wants upstream. */
   upstreamAlpn: readonly string[] | undefined = undefined
+  /** A host that a filter wants, by address; `strict`: or none. */
+  upstreamOverride: { readonly address: string; readonly strict: boolean } | undefined = undefined
   readonly flow: ExchangeFlow
   /** The request came from inside (XFF and internal_address_config). */
   internal = false
@@ -48,8 +51,12 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   upgrade = false
   /** The client went away before the end. */
   aborted = false
+  /** Local replies are plain, though the request has become one of gRPC on its way. */
+  plainReplies = false
   /** `x-envoy-decorator-operation` for the response; '' for none. */
   decoratorOperation = ''
+  /** Redirects of upstreams that were followed for this request; undefined: none. */
+  redirects: RedirectHistory | undefined = undefined
   private readonly http: HttpConnection
   private stream: ServerStream | undefined
   private cachedRoute: Route | undefined
@@ -82,13 +89,54 @@ export class Exchange implements ServerStreamHandler, RouteInput {
 
   /** A request head has arrived. */
   start(stream: ServerStream, head: RequestHead, endStream: boolean): void {
+    this.redirects = undefined
+    this.prepare(stream, head, endStream)
+    if (!admitRequest(this, head)) return
+    const { manager } = this
+    const internalOnly = manager.routes?.tableFor(head)?.internalOnlyHeaders ?? NO_HEADERS
+    const internal = mutateRequest(head, manager.config, this.connection, this.info, internalOnly)
+    if (typeof internal === 'object') {
+      manager.stats.rqRejectedByIpDetection.inc()
+      this.sendLocalReply(internal)
+      return
+    }
+    this.internal = internal
+    this.dispatch(head, endStream)
+  }
+
+  /**
+   * Ends this pass and starts the request over, changed, as a new stream on the same connection (HCM recreateStream): an
+   * internal redirect. `response` is what led there. Nothing of this exchange may be touched after it.
+   */
+  restart(head: RequestHead, body: Uint8Array, response: ResponseHead): void {
+    const { info, internal } = this
+    const stream = this.stream!
+    const trusted = info.trustedClientIp
+    info.request = head
+    info.response = response
+    info.responseCode = response.status
+    info.responseCodeDetails = DETAILS.internalRedirect
+    const received = info.bytesReceived
+    this.conclude()
+    this.http.restarted()
+    this.prepare(stream, head, body.length === 0)
+    info.trustedClientIp = trusted
+    info.bytesReceived = received // the body comes in a second time, on top of the first
+    this.internal = internal
+    if (!admitRequest(this, head)) return
+    this.dispatch(head, body.length === 0)
+    if (body.length > 0) this.onData(body, true)
+  }
+
+  /** Everything as it is before the first filter sees the request. */
+  private prepare(stream: ServerStream, head: RequestHead, endStream: boolean): void {
     const { manager, info } = this
-    const { config } = manager
     const now = this.runtime.now()
     this.stream = stream
     this.request = head
     this.response = undefined
     this.upstreamAlpn = undefined
+    this.upstreamOverride = undefined
     this.internal = false
     this.requestComplete = endStream
     this.responseStarted = false
@@ -96,6 +144,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.finished = false
     this.upgrade = false
     this.aborted = false
+    this.plainReplies = false
     this.decoratorOperation = ''
     this.cachedRoute = undefined
     this.routeKnown = false
@@ -110,9 +159,11 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     info.listenerName = manager.listener.name
     if (endStream) info.requestComplete = now
     this.timers.begin(now, endStream)
+  }
 
-    if (!admitRequest(this, head)) return
-    this.internal = mutateRequest(head, config, this.connection, info, manager.routes?.internalOnlyHeaders ?? [])
+  private dispatch(head: RequestHead, endStream: boolean): void {
+    const { manager, info } = this
+    const { config } = manager
     this.forceRequestId = head.has(H.forceTrace)
     const route = this.route()
     if (config.tracing) this.decoratorOperation = decorateRequest(head, route, manager.direction)
@@ -129,6 +180,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
       this.upgrade = route?.forward?.upgrades.get(type) ?? manager.config.upgrades.get(type) ?? false
       if (!this.upgrade && route !== undefined) {
         manager.stats.rqWsOnNonWsRoute.inc()
+        this.http.upgradeRefused()
         this.sendLocalReply(REPLY.upgradeRefused)
         return false
       }
@@ -161,6 +213,18 @@ export class Exchange implements ServerStreamHandler, RouteInput {
       if (route?.forward !== undefined) this.adopt(route)
     }
     return this.cachedRoute
+  }
+
+  /** Looks for the route of another head of this request, which is from then on the one that logs know. */
+  rerouted(head: RequestHead): Route | undefined {
+    const { request, info } = this
+    this.request = head
+    this.clearRouteCache()
+    info.clusterName = undefined
+    info.clusterObservabilityName = undefined
+    const route = this.route()
+    this.request = request
+    return route
   }
 
   clearRouteCache(): void {
@@ -204,7 +268,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.timers.requestDone(now)
   }
 
-  onReset(why: { remote: boolean; error?: string; status?: number; bytesSent?: number }): void {
+  onReset(why: Parameters<ServerStreamHandler['onReset']>[0]): void {
     if (this.finished) {
       this.stream = undefined
       return
@@ -220,12 +284,15 @@ export class Exchange implements ServerStreamHandler, RouteInput {
         info.bytesSent = why.bytesSent ?? 0
         this.manager.stats.charge(why.status)
       }
+    } else if (why.details !== undefined) {
+      if (why.flag !== undefined) info.flag(why.flag)
+      if (why.details !== '') info.responseCodeDetails = why.details
     } else if (why.remote) {
       info.flag('DC')
       info.responseCodeDetails = DETAILS.downstreamRemoteDisconnect
     } else info.responseCodeDetails ??= 'downstream_local_disconnect'
     this.aborted = true
-    this.http.abortedBy(why.remote)
+    if (why.streamOnly !== true) this.http.abortedBy(why.remote)
     this.stream = undefined
     this.finish()
   }
@@ -237,7 +304,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   /** An interim response from upstream. */
   sendInterim(head: ResponseHead): void {
     if (this.responseStarted || this.stream === undefined) return
-    this.manager.stats.charge(head.status)
+    if (!this.info.healthCheck) this.manager.stats.charge(head.status)
     this.stream.sendInterim(head)
   }
 
@@ -273,7 +340,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
       this.resetStream('local reset')
       return
     }
-    const grpc = isGrpcContentType(this.request.get(H.contentType))
+    const grpc = !this.plainReplies && isGrpcContentType(this.request.get(H.contentType))
     const rewritten = this.manager.localReplies?.rewrite(reply, info)
     const final = rewritten?.reply ?? reply
     const body = typeof final.body === 'string' ? Buffer.from(final.body) : final.body
@@ -285,15 +352,15 @@ export class Exchange implements ServerStreamHandler, RouteInput {
       rewritten.headers.apply(head, info)
     }
     info.responseCode = head.status
-    if (!grpc) describeBody(head, body.length, rewritten?.contentType)
+    if (!grpc) describeBody(head, body.length, rewritten?.contentType ?? reply.contentType)
     if (this.response !== undefined) this.encode.begin([]) // an answer was under way: this one replaces it
     this.response = head
     info.response = head
     const bodyless = body.length === 0 || grpc || this.request.method === 'HEAD'
     this.http.localReplyPending = true
     this.encode.startHeaders(head, bodyless)
-    this.http.localReplyPending = false
     if (!bodyless && !this.encode.ended) this.encode.startData(body, true)
+    this.http.localReplyPending = false
   }
 
   /** The response buffer of a filter is full. */
@@ -308,18 +375,25 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     const { manager, info, stream } = this
     if (stream === undefined) return
     const upgraded = this.upgrade && upgradeOutcome(this.request, head, end) === 'tunnel'
-    mutateResponse(head, this.request, manager.config, upgraded, this.forceRequestId)
+    const asUpgrade = upgraded && this.request.method !== 'CONNECT'
+    mutateResponse(head, this.request, manager.config, asUpgrade, this.forceRequestId)
     if (manager.config.tracing) decorateResponse(head, this.decoratorOperation, manager.direction)
     this.http.beforeResponse(stream, this.requestComplete, head.status, upgraded)
-    manager.stats.charge(head.status)
+    if (!this.info.healthCheck) manager.stats.charge(head.status)
     this.responseStarted = true
     info.responseCode = head.status
     info.responseCodeDetails ??= DETAILS.viaUpstream
     const now = this.runtime.now()
     info.downstreamFirstTx = now
+    if (info.flags.length > 0 && this.request.method === 'CONNECT') this.noteConnectFailure(stream)
     stream.sendHeaders(head, end)
     info.responseHeaderBytes = head.wireSize
     if (end) this.completeResponse(now)
+  }
+
+  private noteConnectFailure(stream: ServerStream): void {
+    const { flags } = this.info
+    if (flags.includes('UF') || flags.includes('UC')) stream.connectFailed?.()
   }
 
   sendBody(chunk: Uint8Array, end: boolean): void {
@@ -343,6 +417,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.encode.ended = true
     this.decode.ended = true
     if (this.requestComplete) this.stream = undefined
+    else this.http.requestCutShort()
     this.finish()
   }
 
@@ -350,15 +425,24 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   resetStream(reason: ResetReason): void {
     if (this.finished) return
     this.manager.stats.rqTxReset.inc()
+    this.http.streamReset()
     const { stream } = this
     this.stream = undefined
     this.finish()
     stream?.reset(reason)
   }
 
-  /** End of the exchange: filters, log, counters. */
+  /** End of the exchange. */
   private finish(): void {
     if (this.finished) return
+    this.conclude()
+    this.http.exchangeDone(this)
+    this.response?.release()
+    this.response = undefined
+  }
+
+  /** Filters, log, counters. */
+  private conclude(): void {
     this.finished = true
     this.decode.ended = true
     this.encode.ended = true
@@ -368,11 +452,9 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     for (let i = 0; i < slots.length; i++) slots[i]!.filter.onDestroy?.(slots[i]!)
     info.end = this.runtime.now()
     this.manager.complete(info)
-    this.http.exchangeDone(this)
-    this.response?.release()
-    this.response = undefined
   }
 }
 
 const NO_SLOTS: readonly FilterSlot[] = []
+const NO_HEADERS: readonly HeaderName[] = []
 const NO_REQUEST = RequestHead.create('GET', '/', '')

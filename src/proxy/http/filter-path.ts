@@ -125,6 +125,11 @@ export abstract class FilterPath<Head extends HeaderMap> {
         if (!this.ended) this.continueFrom(i)
         return
       }
+      if (status === DataStatus.CONTINUE_BUFFERED) {
+        if (end) this.endWaits = true
+        this.continueFrom(i)
+        return
+      }
       state.stopped = HeadersStatus.STOP
       if (status !== DataStatus.STOP_NO_BUFFER) this.hold(chunk, end, status === DataStatus.STOP_AND_WATERMARK)
       else if (end) this.endWaits = true

@@ -1,6 +1,7 @@
 import type { Runtime } from '../../runtime.ts'
 import type { HttpFilter } from '../filters/filter.ts'
 import type { ConnectionInfo } from '../listener/connection.ts'
+import { mergeDynamicMetadata } from '../stream-info.ts'
 import type { BodyBuffer } from './body-buffer.ts'
 import type { Exchange } from './exchange.ts'
 import type { ExchangeInfo } from './exchange-info.ts'
@@ -93,16 +94,25 @@ export class FilterSlot {
     this.exchange.sendLocalReply(reply, modify)
   }
 
+  /** Answers the request here with a response like an upstream's, without body. Nothing of the request goes further. */
+  respond(head: ResponseHead, details: string): void {
+    this.exchange.info.responseCodeDetails = details
+    this.exchange.decode.ended = true
+    this.exchange.encodeHeaders(head, true)
+  }
+
   /** Merges values into a namespace of the dynamic metadata. */
   setMetadata(namespace: string, values: Record<string, unknown>): void {
-    const { info } = this.exchange
-    info.dynamicMetadata ??= new Map()
-    const old = info.dynamicMetadata.get(namespace)
-    info.dynamicMetadata.set(namespace, old === undefined ? { ...values } : { ...old, ...values })
+    mergeDynamicMetadata(this.exchange.info, namespace, values)
   }
 
   /** ALPN to offer upstream instead of the cluster's own. */
   setUpstreamAlpn(protocols: readonly string[]): void {
     this.exchange.upstreamAlpn = protocols
+  }
+
+  /** The host that goes before the balancer's choice, by address; `strict`: or none. */
+  setUpstreamOverride(address: string, strict: boolean): void {
+    this.exchange.upstreamOverride = { address, strict }
   }
 }

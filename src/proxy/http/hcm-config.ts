@@ -4,10 +4,16 @@ import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/networ
 import type { Runtime } from '../../runtime.ts'
 import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
 import type { ProxyContext } from '../context.ts'
+import { preservedCase } from '../http1/preserve-case.ts'
+import type { HeaderCase } from '../http1/settings.ts'
+import { compileHttp2Settings, type Http2Settings } from '../http2/settings.ts'
 import { IpRanges } from './addresses.ts'
 import { durationMs, type Problems } from './config.ts'
 import { DateHeader } from './date-header.ts'
+import { compileEarlyMutation } from './early-mutation.ts'
+import { compileIpDetector, type IpDetector } from './original-ip.ts'
 import type { PathSettings } from './path-normalization.ts'
+import type { MutationList } from './router/mutation-list.ts'
 import { compileStringMatcher, type StringMatcher } from './router/string-matcher.ts'
 import type { XfccDetails, XfccMode } from './xfcc.ts'
 
@@ -25,6 +31,10 @@ export interface HcmConfig {
   readonly skipXffAppend: boolean
   readonly appendXForwardedPort: boolean
   readonly internalAddresses: IpRanges
+  /** Who tells where requests come from; empty: x-forwarded-for. */
+  readonly ipDetectors: readonly IpDetector[]
+  /** What happens to request headers first of all. */
+  readonly earlyMutations: readonly MutationList[]
   readonly addUserAgent: boolean
   readonly via: string
   readonly generateRequestId: boolean
@@ -58,6 +68,8 @@ export interface HcmConfig {
   readonly enableTrailers: boolean
   readonly allowChunkedLength: boolean
   readonly properCase: boolean
+  /** Header names go upstream as the client spelt them, others as this says; undefined: they do not. */
+  readonly preserveCase: HeaderCase | undefined
   /** Protocols whose offers are taken out of HTTP/1.1 requests (ignore_http_11_upgrade). */
   readonly ignoredUpgrades: readonly StringMatcher[]
   /** Write the access log when a request starts, too. */
@@ -66,6 +78,7 @@ export interface HcmConfig {
   readonly localAddress: string
   /** A local 400 leaves an HTTP/1 connection open (stream_error_on_invalid_http_message). */
   readonly keepsOpenOnInvalid: boolean
+  readonly http2: Http2Settings
   readonly nodeId: string
   readonly nodeCluster: string
 }
@@ -75,6 +88,7 @@ const KNOWN = new Set([
   'statPrefix',
   'rds',
   'routeConfig',
+  'scopedRoutes',
   'httpFilters',
   'addUserAgent',
   'tracing',
@@ -116,6 +130,8 @@ const KNOWN = new Set([
   'stripTrailingHostDot',
   'appendXForwardedPort',
   'appendLocalOverload',
+  'originalIpDetectionExtensions',
+  'earlyHeaderMutationExtensions',
 ])
 const HTTP1_KNOWN = new Set([
   'allowAbsoluteUrl',
@@ -141,7 +157,6 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
   problems.refuseUnknown(hcm, KNOWN, path)
   if (hcm.statPrefix === '') problems.add(`${path}.stat_prefix`, 'value length must be at least 1 characters')
   if (hcm.codecType === 3) problems.add(`${path}.codec_type`, 'HTTP3 is not supported')
-  if (hcm.appendLocalOverload) context.notEnforced?.(`${path}.append_local_overload`)
   if (hcm.tracing?.provider) context.notEnforced?.(`${path}.tracing.provider`)
   if (hcm.requestIdExtension?.typedConfig) {
     const type = configTypeName(hcm.requestIdExtension.typedConfig)
@@ -158,12 +173,14 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
   if (hcm.internalAddressConfig?.unixSockets) {
     problems.add(`${path}.internal_address_config.unix_sockets`, 'not supported')
   }
+  const detections = hcm.originalIpDetectionExtensions
+  if (detections.length > 0 && (hcm.useRemoteAddress || hcm.xffNumTrustedHops > 0)) {
+    const other = hcm.useRemoteAddress ? 'use_remote_address' : 'xff_num_trusted_hops'
+    problems.add(path, `Original IP detection extensions and ${other} may not be mixed`)
+  }
   const http1 = hcm.httpProtocolOptions
   if (http1) problems.refuseUnknown(http1, HTTP1_KNOWN, `${path}.http_protocol_options`)
   const format = http1?.headerKeyFormat?.headerFormat.case
-  if (format === 'statefulFormatter') {
-    problems.add(`${path}.http_protocol_options.header_key_format.stateful_formatter`, 'not supported')
-  }
   const upgrades = new Map<string, boolean>()
   for (const upgrade of hcm.upgradeConfigs) {
     const type = upgrade.upgradeType.toLowerCase()
@@ -194,6 +211,10 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
     skipXffAppend: hcm.skipXffAppend,
     appendXForwardedPort: hcm.appendXForwardedPort,
     internalAddresses: new IpRanges(hcm.internalAddressConfig?.cidrRanges ?? []),
+    ipDetectors: detections.flatMap((d) => problems.collect(path, () => compileIpDetector(d)) ?? []),
+    earlyMutations: hcm.earlyHeaderMutationExtensions.flatMap(
+      (m) => problems.collect(path, () => compileEarlyMutation(m, context.runtime)) ?? [],
+    ),
     addUserAgent: hcm.addUserAgent ?? false,
     via: hcm.via,
     generateRequestId: hcm.generateRequestId ?? true,
@@ -246,9 +267,16 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
         [],
     ),
     properCase: format === 'properCaseWords',
+    preserveCase: problems.collect(`${path}.http_protocol_options`, () => preservedCase(http1)),
     logAtStart: hcm.flushAccessLogOnNewRequest || (options?.flushAccessLogOnNewRequest ?? false),
     localAddress: localAddress(context.node),
     keepsOpenOnInvalid: http1?.overrideStreamErrorOnInvalidHttpMessage ?? hcm.streamErrorOnInvalidHttpMessage ?? false,
+    http2: compileHttp2Settings(
+      hcm.http2ProtocolOptions,
+      problems,
+      `${path}.http2_protocol_options`,
+      hcm.streamErrorOnInvalidHttpMessage ?? false,
+    ),
     nodeId: context.node.id,
     nodeCluster: context.node.cluster,
   }

@@ -60,6 +60,7 @@ export class HcmStats {
   readonly rqNonRelativePath: Counter
   readonly rqFailedPathNormalization: Counter
   readonly rqRedirectedNormalized: Counter
+  readonly rqRejectedByIpDetection: Counter
   readonly rqResponseBeforeComplete: Counter
   readonly rqWsOnNonWsRoute: Counter
   readonly flowPaused: Counter
@@ -112,6 +113,7 @@ export class HcmStats {
     this.rqNonRelativePath = c('rq_non_relative_path')
     this.rqFailedPathNormalization = c('rq_failed_path_normalization')
     this.rqRedirectedNormalized = c('rq_redirected_with_normalized_path')
+    this.rqRejectedByIpDetection = c('rq_rejected_via_ip_detection')
     this.rqResponseBeforeComplete = c('rq_response_before_rq_complete')
     this.rqWsOnNonWsRoute = c('rq_ws_on_non_ws_route')
     this.flowPaused = c('flow_control_paused_reading_total')

@@ -1,3 +1,4 @@
+import type { Spelling } from '../http1/spelling.ts'
 import { copyBytes, latin1, writeValue } from './bytes.ts'
 import type { HeaderName } from './header-name.ts'
 
@@ -31,6 +32,8 @@ export class HeaderMap {
   bits = 0
   /** Two lines the parser entered have the same hash: a name came twice. */
   repeated = false
+  /** How the names were spelt when they came, where the codec was told to remember. */
+  spelling: Spelling | undefined = undefined
 
   constructor(capacity = 512) {
     this.buf = Buffer.allocUnsafeSlow(capacity)
@@ -117,6 +120,7 @@ export class HeaderMap {
     this.lines = 0
     this.bits = 0
     this.repeated = false
+    this.spelling = undefined
   }
 
   /** Index of the first line of that name at or after `from`; -1 if there is none. */
@@ -235,6 +239,7 @@ export class HeaderMap {
     copy.lines = this.lines
     copy.bits = this.bits
     copy.wireSize = this.wireSize
+    copy.spelling = this.spelling
   }
 
   private hasHash(hash: number): boolean {

@@ -1,11 +1,12 @@
 import type { ConnectionInfo, Transport } from '../listener/connection.ts'
+import type { ResponseFlag } from '../stream-info.ts'
 import type { ServerConnection, ServerConnectionHandler, ServerStream } from './codec.ts'
 import { Exchange } from './exchange.ts'
 import { ExchangeInfo } from './exchange-info.ts'
 import type { RequestHead } from './headers.ts'
 import { TIMEOUT } from './local-replies.ts'
 import type { HttpManager } from './manager.ts'
-import { codecFor } from './server-codecs.ts'
+import { CodecSniffer, codecFor, type ServerCodecFactory } from './server-codecs.ts'
 import { type TimerOwner, WheelTimer } from './timer-wheel.ts'
 
 const IDLE = 1
@@ -13,6 +14,8 @@ const MAX_DURATION = 2
 const DRAIN = 3
 const DELAYED_CLOSE = 4
 const HEAD = 5
+/** Streams of a connection from which on half of them must not be reset prematurely. */
+const PREMATURE_LIMIT = 500
 
 /** One downstream connection of a connection manager: its exchanges, its timeouts, its counters. */
 export class HttpConnection implements ServerConnectionHandler, TimerOwner {
@@ -20,18 +23,26 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   private readonly manager: HttpManager
   private readonly transport: Transport
   private readonly onGone: (connection: HttpConnection) => void
-  private readonly codec: ServerConnection
+  /** Undefined until the connection's protocol is known. */
+  private codec: ServerConnection | undefined
+  private isHttp2 = false
   private readonly started: number
   private spare: Exchange | undefined
   /** Exchanges not yet over. */
   private active = 0
   private requests = 0
+  /** HTTP/2: requests that are over, and those of them that ended early and soon. */
+  private ended = 0
+  private premature = 0
   /** Responses from now on say that the connection will close. */
   private draining = false
+  /** The last GOAWAY has left: the connection goes with its last stream. */
+  private lastCall = false
   private closedLocally = false
   private remoteAbort = false
   private abortedRequests = 0
-  private upgraded = false
+  /** Streams that became tunnels. */
+  private upgrades = 0
   private bytesRead = 0
   private bytesWritten = 0
   private readonly idleTimer = new WheelTimer(this, IDLE)
@@ -55,12 +66,26 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
       stats.cxSslTotal.inc()
       stats.cxSslActive.inc()
     }
-    this.codec = codecFor(config, transport)(transport, config, manager.bufferLimit, this)
-    const h2 = this.codec.protocol === 'HTTP/2'
-    ;(h2 ? stats.cxHttp2Total : stats.cxHttp1Total).inc()
-    ;(h2 ? stats.cxHttp2Active : stats.cxHttp1Active).inc()
+    const codec = codecFor(config, transport)
+    if (codec !== undefined) this.begin(codec)
+    else {
+      transport.handler = new CodecSniffer(
+        transport,
+        (decided) => this.begin(decided),
+        () => this.onClose(),
+      )
+    }
     if (config.idleTimeout > 0) wheel.start(this.idleTimer, config.idleTimeout)
     if (config.maxConnectionDuration > 0) wheel.start(this.durationTimer, config.maxConnectionDuration)
+  }
+
+  /** The protocol is known. */
+  private begin(codec: ServerCodecFactory): void {
+    const { stats } = this.manager
+    this.codec = codec(this.transport, this.manager, this)
+    this.isHttp2 = this.codec.protocol === 'HTTP/2'
+    ;(this.isHttp2 ? stats.cxHttp2Total : stats.cxHttp1Total).inc()
+    ;(this.isHttp2 ? stats.cxHttp2Active : stats.cxHttp1Active).inc()
   }
 
   /** A stream begins with the first byte of its request (HCM newStream). */
@@ -102,7 +127,7 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     const { body, details } = TIMEOUT.requestHeaders
     begun.responseCode = 408
     begun.bytesSent = body.length
-    this.codec.refuseHead?.(408, body)
+    this.codec?.refuseHead?.(408, body)
     this.endBegun(details)
   }
 
@@ -111,9 +136,10 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     if (!this.headArrived()) {
       stats.rqTotal.inc()
       stats.rqActive.inc()
-      ;(this.codec.protocol === 'HTTP/2' ? stats.rqHttp2Total : stats.rqHttp1Total).inc()
+      ;(this.isHttp2 ? stats.rqHttp2Total : stats.rqHttp1Total).inc()
     }
     this.requests++
+    if (this.isHttp2) this.countAgainstMax()
     this.idleTimer.stop()
     const exchange = this.spare ?? new Exchange(this, this.manager)
     this.spare = undefined
@@ -122,13 +148,48 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     exchange.start(stream, head, endStream)
   }
 
+  /** A request starts over, as another stream. */
+  restarted(): void {
+    const { stats } = this.manager
+    stats.rqTotal.inc()
+    stats.rqActive.inc()
+    ;(this.isHttp2 ? stats.rqHttp2Total : stats.rqHttp1Total).inc()
+    this.requests++
+  }
+
+  /** HTTP/2 begins to drain with the last request that the connection may carry. */
+  private countAgainstMax(): void {
+    const { maxRequestsPerConnection: max } = this.manager.config
+    if (max === 0 || this.requests < max) return
+    this.startDrain()
+    this.manager.stats.cxMaxRequests.inc()
+  }
+
   /** An exchange has ended. */
   exchangeDone(exchange: Exchange): void {
     this.active--
     if (exchange.recyclable) this.spare = exchange
     this.countBytes()
     const { config, wheel } = this.manager
-    if (this.active === 0 && config.idleTimeout > 0 && !this.draining) wheel.start(this.idleTimer, config.idleTimeout)
+    if (this.isHttp2 && this.cutForResets(exchange.info)) return
+    if (this.active > 0) return
+    if (this.lastCall) this.closeSoon()
+    else if (config.idleTimeout > 0 && !this.draining) wheel.start(this.idleTimer, config.idleTimeout)
+  }
+
+  /**
+   * A client that resets its requests at once, over and over, costs more than it pays: its connection is cut
+   * (conn_manager_impl.cc maybeDrainDueToPrematureResets). True: it was.
+   */
+  private cutForResets(info: ExchangeInfo): boolean {
+    this.ended++
+    if (info.responseCode === 0 && info.end - info.start < 2000) this.premature++
+    if (this.premature * 2 < Math.max(this.ended, PREMATURE_LIMIT) || this.closedLocally) return false
+    const { context, config } = this.manager
+    context.stats.counter(`${config.statPrefix}downstream_rq_too_many_premature_resets`).inc()
+    this.closedLocally = true
+    this.transport.destroy(true)
+    return true
   }
 
   /** The client went away, or the proxy ended the connection, with a request open. */
@@ -142,13 +203,13 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     const { manager } = this
     const { config, stats } = manager
     if (upgraded) {
-      this.upgraded = true
+      this.upgrades++
       stats.cxUpgradesTotal.inc()
       stats.cxUpgradesActive.inc()
-      return
+      if (!this.isHttp2) return
     }
-    if (this.codec.protocol === 'HTTP/2') {
-      if (manager.closing) this.startDrain()
+    if (this.isHttp2) {
+      this.beforeHttp2Response(requestComplete)
       return
     }
     if (manager.closing && !this.draining) {
@@ -165,6 +226,30 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     }
     if (this.draining || (status === 400 && this.localReplyPending && !config.keepsOpenOnInvalid))
       stream.connection.drain()
+  }
+
+  private beforeHttp2Response(requestComplete: boolean): void {
+    const { manager } = this
+    if (manager.closing && !this.draining) {
+      this.startDrain()
+      manager.stats.cxDrainClose.inc()
+    }
+    if (!requestComplete) manager.stats.rqResponseBeforeComplete.inc()
+  }
+
+  /** An upgrade was refused: the connection goes, too. HTTP/1 closes it with the answer. */
+  upgradeRefused(): void {
+    if (this.isHttp2) this.startDrain()
+  }
+
+  /** A response is complete whose request is not: HTTP/2 resets the stream. */
+  requestCutShort(): void {
+    if (this.isHttp2) this.manager.stats.rqRxReset.inc()
+  }
+
+  /** HTTP/2 counts a reset of its own as one that it saw. */
+  streamReset(): void {
+    if (this.isHttp2) this.manager.stats.rqRxReset.inc()
   }
 
   /** Set around local replies: a local 400 closes an HTTP/1 connection. */
@@ -193,6 +278,33 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     manager.complete(info)
   }
 
+  onStreamRefused(details: string, flag: ResponseFlag, fatal: boolean): void {
+    const { manager } = this
+    const { config, stats } = manager
+    stats.rqTotal.inc()
+    stats.rqActive.inc()
+    stats.rqHttp2Total.inc()
+    stats.rqRxReset.inc()
+    this.requests++
+    const info = new ExchangeInfo(this.info)
+    const now = config.runtime.now()
+    info.begin(now, config.runtime.wallNow(), 'HTTP/2', undefined)
+    info.flag(flag)
+    info.listenerName = manager.listener.name
+    info.responseCodeDetails = details
+    info.end = now
+    if (fatal) this.abortedBy(false)
+    manager.complete(info)
+  }
+
+  onProtocolError(): void {
+    this.manager.stats.cxProtocolError.inc()
+  }
+
+  onClosing(): void {
+    this.closedLocally = true
+  }
+
   onClose(): void {
     const { stats } = this.manager
     this.idleTimer.stop()
@@ -207,8 +319,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     this.countBytes()
     stats.cxActive.dec()
     if (this.info.tls !== undefined) stats.cxSslActive.dec()
-    ;(this.codec.protocol === 'HTTP/2' ? stats.cxHttp2Active : stats.cxHttp1Active).dec()
-    if (this.upgraded) stats.cxUpgradesActive.dec()
+    if (this.codec !== undefined) (this.isHttp2 ? stats.cxHttp2Active : stats.cxHttp1Active).dec()
+    for (; this.upgrades > 0; this.upgrades--) stats.cxUpgradesActive.dec()
     stats.cxDestroy.inc()
     const remote = this.abortedRequests > 0 ? this.remoteAbort : !this.closedLocally
     ;(remote ? stats.cxDestroyRemote : stats.cxDestroyLocal).inc()
@@ -232,8 +344,12 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
         this.endSoon()
         return
       case DRAIN:
+        if (this.isHttp2) {
+          this.codec?.goAway?.()
+          this.lastCall = true
+        }
         // An HTTP/1 connection is told with its next response; one that has none goes after the delayed close.
-        if (this.active === 0) this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
+        if (this.active === 0) this.closeSoon()
         return
       case HEAD:
         this.headTimedOut()
@@ -243,6 +359,10 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
         stats.cxDelayedCloseTimeout.inc()
         this.close()
     }
+  }
+
+  private closeSoon(): void {
+    this.manager.wheel.start(this.closeTimer, this.manager.config.delayedCloseTimeout || 1)
   }
 
   /** Nothing was ever asked here: close. Else the drain sequence. */
@@ -255,13 +375,14 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   private startDrain(): void {
     if (this.draining) return
     this.draining = true
-    if (this.codec.protocol === 'HTTP/2') this.codec.drain()
+    if (this.isHttp2) this.codec?.drain()
     this.manager.wheel.start(this.drainTimer, this.manager.config.drainTimeout || 1)
   }
 
   close(): void {
     this.closedLocally = true
-    this.codec.close()
+    if (this.codec !== undefined) this.codec.close()
+    else this.transport.close()
   }
 
   private countBytes(): void {

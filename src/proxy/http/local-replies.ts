@@ -7,6 +7,8 @@ export interface LocalReply {
   readonly body: string | Uint8Array
   readonly details: string
   readonly flag: ResponseFlag | undefined
+  /** What the body is; undefined is plain text. */
+  readonly contentType?: string | undefined
   /** For gRPC requests; undefined maps from `status`. */
   readonly grpcStatus?: number
 }
@@ -24,6 +26,7 @@ export const REPLY = {
   missingPath: reply(404, '', 'missing_path_rejected'),
   relativePath: reply(404, '', 'absolute_path_rejected'),
   pathNormalization: reply(400, '', 'path_normalization_failed'),
+  ipDetectionFailed: reply(403, '', 'rejecting_because_detection_failed'),
   upgradeRefused: reply(403, '', 'upgrade_failed'),
   queryMissingContentType: reply(400, '', 'query_missing_content_type'),
   requestTooLarge: reply(413, 'Payload Too Large', 'request_payload_too_large'),
@@ -75,6 +78,7 @@ export const TIMEOUT = {
 export const DETAILS = {
   viaUpstream: 'via_upstream',
   directResponse: 'direct_response',
+  internalRedirect: 'internal_redirect',
   downstreamRemoteDisconnect: 'downstream_remote_disconnect',
   resetAfterStart: 'upstream_reset_after_response_started',
   resetBeforeStart: 'upstream_reset_before_response_started',

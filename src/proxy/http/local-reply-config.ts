@@ -1,10 +1,9 @@
-import type { SubstitutionFormatString } from '#gen/envoy/config/core/v3/substitution_format_string_pb.js'
 import type { LocalReplyConfig } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import type { Runtime } from '../../runtime.ts'
 import { ConfigError } from '../context.ts'
 import { compileLogFilter, type LogFilter } from '../observe/access-log-filter.ts'
-import { compileSubstitutionFormat, type Formatter } from '../observe/format/compile.ts'
 import { readDataSource } from '../tls/data-source.ts'
+import { type BodyFormat, compileBodyFormat, PLAIN_TEXT } from './body-format.ts'
 import type { Problems } from './config.ts'
 import type { ExchangeInfo } from './exchange-info.ts'
 import type { LocalReply } from './local-replies.ts'
@@ -17,31 +16,24 @@ export interface RewrittenReply {
   readonly headers: HeaderMutation | undefined
 }
 
-interface Format {
-  readonly formatter: Formatter
-  readonly contentType: string
-}
-
 interface Mapper {
   readonly filter: LogFilter
   readonly status: number | undefined
   readonly body: Buffer | undefined
-  readonly format: Format | undefined
+  readonly format: BodyFormat | undefined
   readonly headers: HeaderMutation | undefined
 }
-
-const PLAIN = 'text/plain'
 
 /** local_reply_config: other statuses, bodies and headers for the proxy's own answers (source/common/local_reply/local_reply.cc). */
 export class LocalReplyRewriter {
   private readonly mappers: readonly Mapper[]
-  private readonly format: Format | undefined
+  private readonly format: BodyFormat | undefined
 
   /** Errors go to `problems`. */
   constructor(config: LocalReplyConfig, runtime: Runtime, problems: Problems) {
     const path = 'local_reply_config'
     this.format =
-      config.bodyFormat && problems.collect(`${path}.body_format`, () => compileFormat(config.bodyFormat!, runtime))
+      config.bodyFormat && problems.collect(`${path}.body_format`, () => compileBodyFormat(config.bodyFormat!, runtime))
     const mappers: Mapper[] = []
     config.mappers.forEach((m, i) => {
       const mapper = problems.collect(`${path}.mappers[${i}]`, (): Mapper => {
@@ -53,7 +45,7 @@ export class LocalReplyRewriter {
           filter: compileLogFilter(m.filter, runtime),
           status: m.statusCode,
           body,
-          format: m.bodyFormatOverride && compileFormat(m.bodyFormatOverride, runtime),
+          format: m.bodyFormatOverride && compileBodyFormat(m.bodyFormatOverride, runtime),
           headers: m.headersToAdd.length === 0 ? undefined : new HeaderMutation(m.headersToAdd, [], runtime),
         }
       })
@@ -79,17 +71,10 @@ export class LocalReplyRewriter {
       info.localReplyBody = Buffer.from(body as string).toString('latin1')
       body = Buffer.from(format.formatter.format(info), 'latin1')
     }
-    return { reply: { ...reply, status, body }, contentType: format?.contentType ?? PLAIN, headers: mapper?.headers }
+    return {
+      reply: { ...reply, status, body },
+      contentType: format?.contentType ?? reply.contentType ?? PLAIN_TEXT,
+      headers: mapper?.headers,
+    }
   }
-}
-
-function compileFormat(config: SubstitutionFormatString, runtime: Runtime): Format {
-  const formatter = compileSubstitutionFormat(config, runtime, (source) => {
-    const errors: string[] = []
-    const bytes = readDataSource(source, 'text_format_source', errors)
-    if (errors.length > 0) throw new ConfigError(errors)
-    return bytes?.toString('utf8') ?? ''
-  })
-  const json = config.format.case === 'jsonFormat' ? 'application/json' : PLAIN
-  return { formatter, contentType: config.contentType === '' ? json : config.contentType }
 }

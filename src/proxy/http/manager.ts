@@ -6,6 +6,7 @@ import type { HcmConfig } from './hcm-config.ts'
 import { HcmStats } from './hcm-stats.ts'
 import type { LocalReplyRewriter } from './local-reply-config.ts'
 import type { RouteTable } from './router/route-table.ts'
+import type { ScopedRoutes } from './router/scoped-routes.ts'
 import { type TimerWheel, timerWheel } from './timer-wheel.ts'
 
 /** What all connections of one HttpConnectionManager share. */
@@ -21,7 +22,7 @@ export class HttpManager {
   /** Undefined without local_reply_config. */
   readonly localReplies: LocalReplyRewriter | undefined
   /** The route table in force; undefined until RDS has answered. Swapped as a whole. */
-  routes: RouteTable | undefined = undefined
+  routes: RouteTable | ScopedRoutes | undefined = undefined
   private readonly loggers: readonly AccessLogger[]
 
   constructor(

@@ -1,9 +1,11 @@
-import type { ConnectionInfo } from '../listener/connection.ts'
+import { type ConnectionInfo, isPipe } from '../listener/connection.ts'
 import { bareIp, forwardedEntry, isLoopback } from './addresses.ts'
 import type { ExchangeInfo } from './exchange-info.ts'
 import type { HcmConfig } from './hcm-config.ts'
 import type { HeaderName, RequestHead } from './headers.ts'
+import { type LocalReply, REPLY } from './local-replies.ts'
 import { EDGE_STRIP, EXTERNAL_STRIP, H } from './names.ts'
+import type { Detected } from './original-ip.ts'
 import { mutateXfcc } from './xfcc.ts'
 
 /** Whether the request asks for another protocol: `upgrade` present and named by `connection`. */
@@ -13,7 +15,8 @@ export function isUpgrade(head: RequestHead): boolean {
 
 /**
  * What a connection manager does to request headers before it looks for a route, in Envoy's order (HCU
- * mutateRequestHeaders). Fills `info.trustedClientIp`. Returns whether the request came from inside.
+ * mutateRequestHeaders). Fills `info.trustedClientIp`. Returns whether the request came from inside, or the answer that
+ * refuses it.
  */
 export function mutateRequest(
   head: RequestHead,
@@ -21,25 +24,31 @@ export function mutateRequest(
   connection: ConnectionInfo,
   info: ExchangeInfo,
   internalOnly: readonly HeaderName[],
-): boolean {
+): boolean | LocalReply {
+  for (let i = 0; i < config.earlyMutations.length; i++) config.earlyMutations[i]!.apply(head, info)
   if (head.bits !== 0) removeHopByHop(head)
   const secure = connection.tls !== undefined
   const { remote } = connection
   const forwardedBefore = head.get(H.xff)
   let trusted = remote.ip
+  let single: boolean
   if (config.useRemoteAddress) {
     if (config.xffTrustedHops > 0 && forwardedBefore !== undefined) {
       trusted = bareIp(forwardedEntry(forwardedBefore, config.xffTrustedHops - 1) ?? '') ?? remote.ip
     }
-    if (!config.skipXffAppend) {
-      const own = isLoopback(remote.ip) && config.localAddress !== '' ? config.localAddress : remote.ip
-      head.set(H.xff, forwardedBefore === undefined || forwardedBefore === '' ? own : `${forwardedBefore},${own}`)
-    }
+    if (!config.skipXffAppend && !isPipe(remote)) appendPeer(head, config, remote.ip)
+    single = forwardedBefore === undefined
     if (config.xffTrustedHops === 0 || !head.has(H.xForwardedProto)) {
       head.set(H.xForwardedProto, secure ? 'https' : 'http')
     }
   } else {
-    if (forwardedBefore !== undefined) {
+    single = forwardedBefore !== undefined && !forwardedBefore.includes(',')
+    if (config.ipDetectors.length > 0) {
+      const detected = detect(head, config, remote.ip)
+      if (detected.reject !== undefined) return { ...REPLY.ipDetectionFailed, status: detected.reject }
+      trusted = detected.ip ?? remote.ip
+      single = detected.ip !== undefined && detected.trusted
+    } else if (forwardedBefore !== undefined) {
       trusted = bareIp(forwardedEntry(forwardedBefore, config.xffTrustedHops) ?? '') ?? remote.ip
     }
     if (!head.has(H.xForwardedProto)) head.add(H.xForwardedProto, secure ? 'https' : 'http')
@@ -50,9 +59,6 @@ export function mutateRequest(
   info.trustedClientIp = trusted
   setScheme(head, config, secure)
 
-  const single = config.useRemoteAddress
-    ? forwardedBefore === undefined
-    : forwardedBefore !== undefined && !forwardedBefore.includes(',')
   const internal = single && config.internalAddresses.has(trusted)
   const edge = config.useRemoteAddress && !internal
   if (internal) head.set(H.internal, 'true')
@@ -71,7 +77,7 @@ export function mutateRequest(
     const via = head.get(H.via)
     head.set(H.via, via === undefined || via === '' ? config.via : `${via}, ${config.via}`)
   }
-  if (edge) head.set(H.externalAddress, trusted)
+  if (edge && !isPipe(remote)) head.set(H.externalAddress, trusted)
   if (config.generateRequestId) {
     const id = head.get(H.requestId)
     if (id === undefined || id === '' || (edge && !config.preserveExternalRequestId)) {
@@ -80,6 +86,24 @@ export function mutateRequest(
   }
   mutateXfcc(head, connection, config.xfccMode, config.xfccDetails)
   return internal
+}
+
+/** Appends the peer's address to x-forwarded-for; a peer on loopback is called by this machine's own. */
+function appendPeer(head: RequestHead, config: HcmConfig, peer: string): void {
+  const before = head.get(H.xff)
+  const own = isLoopback(peer) && config.localAddress !== '' ? config.localAddress : peer
+  head.set(H.xff, before === undefined || before === '' ? own : `${before},${own}`)
+}
+
+/** Asks the detectors until one knows the client's address, or refuses the request. */
+function detect(head: RequestHead, config: HcmConfig, peer: string): Detected {
+  for (const detector of config.ipDetectors) {
+    const detected = detector(head, peer)
+    if (detected.reject !== undefined) return detected
+    if (detected.append) appendPeer(head, config, peer)
+    if (detected.ip !== undefined) return detected
+  }
+  return { ip: undefined, trusted: false, reject: undefined, append: false }
 }
 
 /** Whether the client's own `x-forwarded-port` stands: at an edge only when a trusted proxy is before it. */

@@ -130,8 +130,8 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
 
   private requestComplete(): void {
     this.requestDone = true
-    if (!this.raw) return
-    // A tunnel has no framing: its end is the connection's.
+    // The end of a tunnel is the connection's; an upgraded connection is left open, as Envoy does.
+    if (!this.raw || this.method !== 'CONNECT') return
     this.out.flush()
     this.transport.end()
   }

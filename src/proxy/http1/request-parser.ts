@@ -14,6 +14,7 @@ import { BAD_SYNTAX, BAD_VALUE, INCOMPLETE, readLines, TOO_MANY } from './lines.
 import { knownMethod, maxMethodLength, startsMethod } from './methods.ts'
 import { CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE } from './names.ts'
 import type { Http1Settings } from './settings.ts'
+import { rememberSpelling } from './spelling.ts'
 import { isAuthorityValid, isTargetValid, parseAbsolute } from './target.ts'
 
 /** Why a request was refused: the status and the response code details (envoy.http codec details). */
@@ -86,6 +87,8 @@ export class RequestParser implements HeadParser<RequestHead> {
       if (p === BAD_VALUE) return this.refuse(refusals.invalidCharacters)
       return this.refuse(p === TOO_MANY ? refusals.tooManyHeaders : refusals.codecError)
     }
+    const { preserveCase } = this.settings
+    if (preserveCase !== undefined) head.spelling = rememberSpelling(src, lines, p, preserveCase === 'proper')
     head.wireSize = p - lines - 2 - head.lines
     if (p - start > this.maxSize) return this.refuse(refusals.headersTooLarge)
     const refused = this.examine(head)

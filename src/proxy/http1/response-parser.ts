@@ -7,6 +7,7 @@ import { joinRepeated, responseSingles } from './joined.ts'
 import { INCOMPLETE, readLines } from './lines.ts'
 import { CONTENT_LENGTH, TRANSFER_ENCODING } from './names.ts'
 import type { Http1ClientSettings } from './settings.ts'
+import { rememberSpelling } from './spelling.ts'
 
 /** The parser's answer for a response without content-length. */
 export const NO_LENGTH = -1
@@ -37,6 +38,8 @@ export class ResponseParser implements HeadParser<ResponseHead> {
     const lines = p
     p = readLines(src, p, end, head, this.settings.maxHeadersCount)
     if (p < 0) return p === INCOMPLETE ? INCOMPLETE : REFUSED
+    const { preserveCase } = this.settings
+    if (preserveCase !== undefined) head.spelling = rememberSpelling(src, lines, p, preserveCase === 'proper')
     head.wireSize = p - lines - 2 - head.lines
     if (p - pos > this.maxSize) return REFUSED
     return this.examine(head) ? p : REFUSED

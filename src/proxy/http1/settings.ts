@@ -15,6 +15,8 @@ export interface Http1Limits {
   /** Take `content-length` beside `transfer-encoding: chunked`, and ignore it. Default false: 400. */
   readonly allowChunkedLength: boolean
   readonly headerCase: HeaderCase
+  /** Remember how names were spelt, so that the other side spells them alike; names of the proxy's own are then as it says. */
+  readonly preserveCase?: HeaderCase | undefined
   /** Bytes that may wait for a slow peer before `sendData` answers false. Default 1 MiB; 0 is no limit. */
   readonly bufferLimit: number
 }

@@ -4,6 +4,7 @@ import type { ByteOutput } from './byte-output.ts'
 import { CR, LF, SP } from './chars.ts'
 import { statusLine } from './reasons.ts'
 import type { HeaderCase } from './settings.ts'
+import { respell } from './spelling.ts'
 
 /** How the codec frames a body; the last line it adds to a head. */
 export const Framing = { NONE: 0, EMPTY: 1, CHUNKED: 2 } as const
@@ -17,7 +18,9 @@ const version = Buffer.from(' HTTP/1.1\r\n')
 const methodBytes = new Map<string, Buffer>()
 
 /** Writes a request head. `host` comes first, then the lines, then the framing. */
-export function writeRequestHead(out: ByteOutput, head: RequestHead, framing: number, style: HeaderCase): void {
+export function writeRequestHead(out: ByteOutput, head: RequestHead, framing: number, headerCase: HeaderCase): void {
+  const { spelling } = head
+  const style = spelling === undefined ? headerCase : 'lower'
   const room = head.method.length + 3 * (head.path.length + head.authority.length) + head.linesSize() + 80
   const chunk = out.reserve(room)
   const to = chunk.buf
@@ -37,6 +40,7 @@ export function writeRequestHead(out: ByteOutput, head: RequestHead, framing: nu
   p = copyLines(head, to, p, style)
   const last = framingLines[style][framing]!
   p = copyBytes(last, 0, last.length, to, p)
+  if (spelling !== undefined) respell(to, lines, p, spelling)
   chunk.end = p
   head.wireSize = p - lines - 2
   out.commit(p - start)
@@ -48,8 +52,10 @@ export function writeResponseHead(
   head: ResponseHead,
   httpVersion: 10 | 11,
   framing: number,
-  style: HeaderCase,
+  headerCase: HeaderCase,
 ): void {
+  const { spelling } = head
+  const style = spelling === undefined ? headerCase : 'lower'
   const line = statusLine(head.status, httpVersion)
   const chunk = out.reserve(line.length + head.linesSize() + 40)
   const start = chunk.end
@@ -57,6 +63,7 @@ export function writeResponseHead(
   p = copyLines(head, chunk.buf, p, style)
   const last = framingLines[style][framing]!
   p = copyBytes(last, 0, last.length, chunk.buf, p)
+  if (spelling !== undefined) respell(chunk.buf, start + line.length, p, spelling)
   chunk.end = p
   head.wireSize = p - start - line.length - 2
   out.commit(p - start)

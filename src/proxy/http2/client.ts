@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import http2 from 'node:http2'
+import type { Runtime } from '../../runtime.ts'
 import type {
   ClientConnection,
   ClientConnectionHandler,
@@ -7,69 +8,102 @@ import type {
   ClientStreamHandler,
   ResetReason,
 } from '../http/codec.ts'
-import { HeaderMap, headerName, type RequestHead, ResponseHead } from '../http/headers.ts'
 import type { ConnectionInfo, Transport } from '../listener/connection.ts'
-import { TransportDuplex } from './transport-duplex.ts'
+import { Http2ClientStream } from './client-stream.ts'
+import { FrameLedger, type LedgerOwner, type StreamFrames } from './frame-ledger.ts'
+import { ErrorCode } from './frame-watch.ts'
+import { Keepalive } from './keepalive.ts'
+import type { Http2Settings } from './settings.ts'
+import type { Http2Stats } from './stats.ts'
+import { type DuplexOwner, TransportDuplex } from './transport-duplex.ts'
 
-/** What a client connection is told; sizes in bytes. */
-export interface Http2ClientSettings {
-  /** Default 16 MiB, as Envoy's since 1.36. */
-  readonly streamWindow: number
-  /** Default 24 MiB. */
-  readonly connectionWindow: number
+/** What a client connection is made with. */
+export interface Http2ClientOptions {
+  readonly runtime: Runtime
+  readonly settings: Http2Settings
+  readonly stats: Http2Stats
+  /** Lines of a response's head. */
+  readonly maxHeadersCount: number
 }
 
-/** Envoy's defaults (source/common/http/http2/codec_impl.h, http_option_limits.h). */
-export const HTTP2_CLIENT_DEFAULTS: Http2ClientSettings = {
-  streamWindow: 16 * 1024 * 1024,
-  connectionWindow: 24 * 1024 * 1024,
-}
-
-const { NGHTTP2_REFUSED_STREAM, NGHTTP2_INTERNAL_ERROR, NGHTTP2_FLAG_END_STREAM } = http2.constants
-type IncomingHead = http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader
-
-const NOTHING = Buffer.alloc(0)
-/** Fields of a connection, which have no place in HTTP/2 (RFC 9113 §8.2.2). */
-const HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'host',
-])
+const FIRST_WINDOW = 65_535
+/** The library's own limits, out of the way of Envoy's. */
+const PLENTY = 2 ** 20
 
 /** Speaks HTTP/2 as the client on a connected transport, and takes it over. */
 export function createHttp2ClientConnection(
   transport: Transport,
-  settings: Http2ClientSettings,
+  options: Http2ClientOptions,
   handler: ClientConnectionHandler,
 ): ClientConnection {
-  return new Http2ClientConnection(transport, settings, handler)
+  return new Http2ClientConnection(transport, options, handler)
 }
 
-class Http2ClientConnection implements ClientConnection {
+/** The client side of an HTTP/2 connection (ClientConnectionImpl in source/common/http/http2/codec_impl.cc). */
+export class Http2ClientConnection implements ClientConnection, DuplexOwner, LedgerOwner {
   readonly protocol = 'HTTP/2'
   readonly info: ConnectionInfo
   readonly session: http2.ClientHttp2Session
+  readonly ledger: FrameLedger
+  readonly options: Http2ClientOptions
+  private readonly transport: Transport
   private readonly handler: ClientConnectionHandler
+  private readonly duplex: TransportDuplex
+  private readonly keepalive: Keepalive | undefined
+  private pings = 0
   private readonly streams = new Set<Http2ClientStream>()
+  /** Streams that the library has, over or not. */
+  readonly byId = new Map<number, Http2ClientStream>()
+  /** Nothing more is read or written. */
+  private cut = false
   private closed = false
+  private saidGoaway = false
+  /** The server broke the protocol: that is why streams end. */
+  broken = false
 
-  constructor(transport: Transport, settings: Http2ClientSettings, handler: ClientConnectionHandler) {
+  constructor(transport: Transport, options: Http2ClientOptions, handler: ClientConnectionHandler) {
+    const { settings, stats, runtime } = options
+    this.transport = transport
     this.info = transport.info
+    this.options = options
     this.handler = handler
-    const duplex = new TransportDuplex(transport, () => this.gone(true))
+    this.ledger = new FrameLedger(settings, stats, false, this)
+    this.duplex = new TransportDuplex(transport, this)
     this.session = http2.connect('http://upstream', {
-      createConnection: () => duplex,
-      settings: { enablePush: false, initialWindowSize: settings.streamWindow },
+      createConnection: () => this.duplex,
+      settings: {
+        headerTableSize: settings.headerTableSize,
+        enablePush: false,
+        maxConcurrentStreams: settings.maxConcurrentStreams,
+        initialWindowSize: settings.streamWindow,
+      },
+      maxHeaderListPairs: PLENTY,
+      maxSendHeaderBlockLength: PLENTY * 16,
+      maxSessionMemory: PLENTY,
+      maxOutstandingPings: 16,
+      // What the server says it takes is known only later: until then Envoy sends what its own config allows.
+      peerMaxConcurrentStreams: PLENTY,
+      ...LENIENT,
+    } as http2.ClientSessionOptions)
+    const events: EventEmitter = this.session
+    events.on('connect', () => this.session.setLocalWindowSize(Math.max(FIRST_WINDOW, settings.connectionWindow)))
+    events.on('remoteSettings', (peer: http2.Settings) => {
+      if (peer.maxConcurrentStreams !== undefined) handler.onStreamLimit?.(peer.maxConcurrentStreams)
     })
-    this.session.on('connect', () => this.session.setLocalWindowSize(settings.connectionWindow))
-    this.session.on('goaway', () => handler.onDrain())
-    // What goes wrong shows as the end of the streams and of the session.
-    this.session.on('error', () => {})
-    this.session.on('close', () => this.gone(true))
+    // What goes wrong shows in the frames, and as the end of the streams and of the session.
+    events.on('error', () => {})
+    events.on('close', () => this.gone(true, 'connection termination'))
+    if (settings.keepalive !== undefined) {
+      this.keepalive = new Keepalive(
+        settings.keepalive,
+        runtime,
+        () => this.ping(),
+        () => {
+          stats.keepaliveTimeout.inc()
+          this.gone(false, 'connection termination')
+        },
+      )
+    }
   }
 
   get activeStreams(): number {
@@ -77,14 +111,19 @@ class Http2ClientConnection implements ClientConnection {
   }
 
   newStream(handler: ClientStreamHandler): ClientStream {
+    this.keepalive?.beforeStream()
     const stream = new Http2ClientStream(this, handler)
     this.streams.add(stream)
     return stream
   }
 
   close(): void {
-    this.gone(false)
-    this.session.destroy()
+    this.gone(false, 'connection termination')
+  }
+
+  /** A stream ended early. */
+  streamReset(reason: ResetReason): void {
+    this.handler.onStreamReset?.(reason)
   }
 
   /** A stream is over, however it ended. */
@@ -92,163 +131,101 @@ class Http2ClientConnection implements ClientConnection {
     if (this.streams.delete(stream) && !this.closed) this.handler.onIdle()
   }
 
-  private gone(remote: boolean): void {
+  onBytesIn(chunk: Buffer): boolean {
+    if (this.cut) return false
+    if (!this.duplex.isBlocked) this.ledger.settle()
+    this.ledger.incoming.feed(chunk)
+    return true
+  }
+
+  onBytesOut(chunk: Buffer): boolean {
+    if (!this.cut) this.ledger.outgoing.feed(chunk)
+    return !this.cut
+  }
+
+  onEnd(): void {
+    this.gone(true, 'connection termination')
+  }
+
+  onGone(): void {
+    this.gone(true, 'connection termination')
+  }
+
+  private ping(): void {
+    if (this.session.ping(() => {})) this.pings++
+  }
+
+  /** PINGs are sent for keep-alive alone. */
+  get awaitsPong(): boolean {
+    return this.pings > 0
+  }
+
+  onFrameReceived(pong: boolean): void {
+    if (pong && this.pings > 0) this.pings--
+    this.keepalive?.onFrame(pong)
+  }
+
+  onGoawayReceived(): void {
+    if (this.saidGoaway) return
+    this.saidGoaway = true
+    this.handler.onDrain()
+  }
+
+  onFlood(): void {
+    this.violation()
+  }
+
+  onLocalEnd(): void {}
+
+  onResetReceived(frames: StreamFrames): void {
+    setImmediate(() => this.byId.get(frames.id)?.drop())
+  }
+
+  onResetSent(_id: number, frames: StreamFrames | undefined, code: number): boolean {
+    if (code !== ErrorCode.PROTOCOL_ERROR || frames === undefined || frames.abandoned) return true
+    frames.verdict = { details: '', fatal: false }
+    // Else it was the body, whose length is not the one that the head gave.
+    if (!frames.headLast) return true
+    // A head that is no HTTP message.
+    this.options.stats.messagingError.inc()
+    if (this.options.settings.streamErrorOnly) return true
+    this.cut = true
+    this.violation()
+    return false
+  }
+
+  onGoawaySent(): void {
+    this.violation()
+  }
+
+  /** The server broke the protocol: the connection closes, and takes its streams with it. */
+  private violation(): void {
+    if (this.broken) return
+    this.broken = true
+    // Not within the library's own work.
+    setImmediate(() => {
+      if (this.closed) return
+      this.handler.onProtocolError?.()
+      this.gone(false, 'protocol error')
+    })
+  }
+
+  private gone(remote: boolean, reason: ResetReason): void {
     if (this.closed) return
     this.closed = true
+    this.cut = true
+    this.keepalive?.stop()
     const open = [...this.streams]
     this.streams.clear()
-    for (const stream of open) stream.fail('connection termination')
-    this.handler.onClose(remote, open.length > 0)
+    this.byId.clear()
+    for (const stream of open) stream.fail(reason)
+    this.ledger.close()
+    this.transport.close()
+    // Later: the library may be in the middle of something.
+    setImmediate(() => this.session.destroy())
+    this.handler.onClose(remote, open.length > 0 && !this.broken)
   }
 }
 
-class Http2ClientStream implements ClientStream {
-  readonly connection: Http2ClientConnection
-  private readonly handler: ClientStreamHandler
-  private stream: http2.ClientHttp2Stream | undefined
-  private trailersToSend: http2.OutgoingHttpHeaders = {}
-  private trailers: HeaderMap | undefined
-  private done = false
-  /** END_STREAM has come. */
-  private ended = false
-
-  constructor(connection: Http2ClientConnection, handler: ClientStreamHandler) {
-    this.connection = connection
-    this.handler = handler
-  }
-
-  sendHeaders(head: RequestHead, endStream: boolean): void {
-    const headers: http2.OutgoingHttpHeaders = {
-      ':method': head.method,
-      ':scheme': head.scheme === '' ? 'http' : head.scheme,
-      ':authority': head.authority,
-      ':path': head.path,
-    }
-    copyOut(head, headers)
-    const { session } = this.connection
-    if (session.closed || session.destroyed) {
-      this.fail('connection termination')
-      return
-    }
-    const stream = session.request(headers, { endStream, waitForTrailers: !endStream })
-    this.stream = stream
-    this.noticeEnd(stream)
-    // The type declarations know nothing of the raw lines, which keep repeated names apart.
-    const events: EventEmitter = stream
-    events.on('headers', (got: IncomingHead, _flags: number, raw: string[]) =>
-      this.handler.onInterim(responseHead(got, raw)),
-    )
-    events.on('response', (got: IncomingHead, flags: number, raw: string[]) => this.onResponse(got, flags, raw))
-    events.on('trailers', (_got: IncomingHead, _flags: number, raw: string[]) => {
-      this.trailers = copyIn(raw, new HeaderMap(128))
-    })
-    stream.on('drain', () => {
-      if (!this.done) this.handler.onWritable()
-    })
-    stream.on('wantTrailers', () => stream.sendTrailers(this.trailersToSend))
-    stream.on('error', () => {})
-    stream.on('close', () => {
-      this.fail(stream.rstCode === NGHTTP2_REFUSED_STREAM ? 'remote refused stream reset' : 'remote reset')
-    })
-  }
-
-  sendData(chunk: Uint8Array, endStream: boolean): boolean {
-    const { stream } = this
-    if (stream === undefined || stream.destroyed || stream.writableEnded) return true
-    // The stream writes later, the caller may reuse its bytes at once.
-    const room = chunk.length === 0 || stream.write(Buffer.from(chunk))
-    if (endStream) stream.end()
-    return room
-  }
-
-  sendTrailers(trailers: HeaderMap): void {
-    const { stream } = this
-    if (stream === undefined || stream.destroyed || stream.writableEnded) return
-    copyOut(trailers, this.trailersToSend)
-    stream.end()
-  }
-
-  reset(): void {
-    if (this.done) return
-    this.finish()
-    this.stream?.close(NGHTTP2_INTERNAL_ERROR)
-  }
-
-  pauseReading(): void {
-    this.stream?.pause()
-  }
-
-  resumeReading(): void {
-    this.stream?.resume()
-  }
-
-  /** The stream ended before its response was complete. */
-  fail(reason: ResetReason): void {
-    if (this.done) return
-    this.finish()
-    this.handler.onReset(reason, undefined)
-  }
-
-  private onResponse(got: IncomingHead, flags: number, raw: string[]): void {
-    if (this.done) return
-    const end = (flags & NGHTTP2_FLAG_END_STREAM) !== 0
-    const stream = this.stream!
-    if (end) {
-      stream.resume()
-      this.finish()
-    } else {
-      // Not before: data that is there already would overtake its head.
-      stream.on('data', (chunk: Buffer) => {
-        if (!this.done) this.handler.onData(chunk, false)
-      })
-      stream.on('end', () => this.complete())
-    }
-    this.handler.onHeaders(responseHead(got, raw), end)
-  }
-
-  /**
-   * The stream's readable side ends alike after END_STREAM and after RST_STREAM with NO_ERROR; only before the
-   * latter is it already closed when its end is pushed.
-   */
-  private noticeEnd(stream: http2.ClientHttp2Stream): void {
-    const push = stream.push.bind(stream)
-    stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
-      if (chunk === null && !stream.closed) this.ended = true
-      return push(chunk, encoding)
-    }
-  }
-
-  private complete(): void {
-    if (this.done || !this.ended) return
-    this.finish()
-    if (this.trailers !== undefined) this.handler.onTrailers(this.trailers)
-    else this.handler.onData(NOTHING, true)
-  }
-
-  private finish(): void {
-    this.done = true
-    this.connection.over(this)
-  }
-}
-
-function responseHead(headers: IncomingHead, raw: string[]): ResponseHead {
-  return copyIn(raw, ResponseHead.create(headers[':status'] ?? 200))
-}
-
-/** Names and values in turn, as they came. */
-function copyIn<T extends HeaderMap>(raw: readonly string[], to: T): T {
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = raw[i]!
-    if (!name.startsWith(':')) to.add(headerName(name), raw[i + 1]!)
-  }
-  return to
-}
-
-function copyOut(from: HeaderMap, to: http2.OutgoingHttpHeaders): void {
-  from.forEach((name, value) => {
-    if (HOP.has(name)) return
-    const before = to[name]
-    if (before === undefined) to[name] = value
-    else to[name] = Array.isArray(before) ? [...before, value] : [String(before), value]
-  })
-}
+/** Options that newer versions of Node know: what Envoy lets pass, passes. */
+const LENIENT = { strictFieldWhitespaceValidation: false, strictSingleValueFields: false }

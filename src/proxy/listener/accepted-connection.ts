@@ -139,6 +139,7 @@ export class AcceptedConnection implements TransportHandler {
     info.local = incoming.local
     info.remote = incoming.remote
     info.sni = incoming.sni
+    info.proxyTlvs = incoming.proxyTlvs
     const chain = listener.matcher.find(incoming)
     if (chain) {
       this.enter(chain)
@@ -193,7 +194,8 @@ export class AcceptedConnection implements TransportHandler {
     if (!options) {
       transport.info.transportFailure = 'TLS error: Secret is not supplied by SDS'
       tls.stats.missingSecret()
-      transport.destroy()
+      // With the ClientHello unread, as above.
+      transport.destroy(this.seen !== undefined && this.seen.length > this.incoming.consumed)
       return
     }
     let timer: Timer | undefined

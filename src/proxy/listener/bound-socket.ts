@@ -1,5 +1,6 @@
+import fs from 'node:fs'
 import net from 'node:net'
-import { type Address, formatAddress } from './connection.ts'
+import { type Address, formatAddress, isPipe } from './connection.ts'
 
 /** Envoy's words for a system error, as its logs and NACKs show it. */
 const SYSTEM_WORDS: Readonly<Record<string, string>> = {
@@ -44,20 +45,33 @@ export class BoundSocket {
   }
 
   /** Rejects with a BindError. */
-  static open(
+  static async open(
     address: Address,
     onSocket: (socket: net.Socket) => void,
     options: BindOptions = {},
+  ): Promise<BoundSocket> {
+    if (isPipe(address)) await removeStale(address.ip)
+    return BoundSocket.listen(address, onSocket, options)
+  }
+
+  private static listen(
+    address: Address,
+    onSocket: (socket: net.Socket) => void,
+    options: BindOptions,
   ): Promise<BoundSocket> {
     return new Promise((resolve, reject) => {
       // Half-close is a matter of the filters; a socket that nobody reads yet must not lose its bytes.
       const server = net.createServer({ allowHalfOpen: true, noDelay: true })
       server.once('error', (error) => reject(new BindError(address, error)))
       const { backlog = 1024, ipv6Only = false } = options
-      server.listen({ host: address.ip, port: address.port, backlog, ipv6Only }, () => {
+      const where = isPipe(address)
+        ? { path: pipePath(address.ip) }
+        : { host: address.ip, port: address.port, ipv6Only }
+      server.listen({ ...where, backlog }, () => {
         // Accepting may fail later, for want of file descriptors: the socket stays, for there will be some again.
         server.on('error', () => {})
-        const { port } = server.address() as net.AddressInfo
+        const bound = server.address()
+        const port = typeof bound === 'string' ? 0 : (bound?.port ?? 0)
         resolve(new BoundSocket(server, { ip: address.ip, port }, onSocket))
       })
     })
@@ -67,4 +81,22 @@ export class BoundSocket {
   close(): void {
     this.server.close()
   }
+}
+
+/** `@name` is a socket without a file, as Envoy writes it. */
+const pipePath = (path: string): string => (path.startsWith('@') ? `\0${path.slice(1)}` : path)
+
+/** A socket file that nobody listens on any more stands in the way of the next one. */
+function removeStale(path: string): Promise<void> {
+  return new Promise((resolve) => {
+    const probe = net.connect({ path: pipePath(path) })
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve()
+    })
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') fs.rmSync(path, { force: true })
+      resolve()
+    })
+  })
 }

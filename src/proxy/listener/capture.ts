@@ -19,6 +19,7 @@ export type CaptureTarget = (socket: net.Socket, entry: CaptureEntry) => void
 /** The capture sockets of one proxy. Entries come and go while it runs. */
 export class CaptureTable {
   private readonly sockets = new Map<string, { entry: CaptureEntry; socket: Promise<BoundSocket> }>()
+  private readonly accepted = new Set<net.Socket>()
   private target: CaptureTarget | undefined
   private closed = false
 
@@ -36,6 +37,8 @@ export class CaptureTable {
     const known = this.sockets.get(key)
     if (known) return (await known.socket).address
     const socket = BoundSocket.open(entry.address, (accepted) => {
+      this.accepted.add(accepted)
+      accepted.once('close', () => this.accepted.delete(accepted))
       if (this.target) this.target(accepted, entry)
       else accepted.resetAndDestroy()
     })
@@ -63,6 +66,11 @@ export class CaptureTable {
   /** The entries whose sockets are open, or about to be. */
   get entries(): readonly CaptureEntry[] {
     return [...this.sockets.values()].map((s) => s.entry)
+  }
+
+  /** Resets what was accepted and is still open: for after the proxy's end, which takes only what it serves with it. */
+  reset(): void {
+    for (const socket of this.accepted) socket.resetAndDestroy()
   }
 
   async close(): Promise<void> {

@@ -57,6 +57,16 @@ function maskWords(words: IpWords, bits: number): number[] {
   })
 }
 
+/** Whether a block holds an address; a block of the other family never does. */
+export function inBlock(block: Cidr, ip: IpWords): boolean {
+  if (block.words.length !== ip.length) return false
+  for (let i = 0; i < ip.length; i++) {
+    const keep = Math.min(32, Math.max(0, block.bits - i * 32))
+    if (keep > 0 && (ip[i]! & (0xffff_ffff << (32 - keep))) >>> 0 !== block.words[i]) return false
+  }
+  return true
+}
+
 /**
  * Values by block, found by longest prefix. One map per prefix length, longest first: rules have few
  * different lengths, so this beats a bit trie in both size and speed.

@@ -1,11 +1,18 @@
-/** An IP address and port as config and logs speak of them (through the address book, not the socket's). */
+/**
+ * An IP address and port as config and logs speak of them (through the address book, not the socket's). A unix socket
+ * that is listened on has its path for an IP, and port 0.
+ */
 export interface Address {
   readonly ip: string
   readonly port: number
 }
 
-/** `ip:port`, with brackets around IPv6. */
+/** Whether an address is the path of a unix socket. */
+export const isPipe = (a: Address): boolean => a.ip.charCodeAt(0) === 47 || a.ip.charCodeAt(0) === 64
+
+/** `ip:port`, with brackets around IPv6; a path as it is. */
 export function formatAddress(a: Address): string {
+  if (isPipe(a)) return a.ip
   return a.ip.includes(':') ? `[${a.ip}]:${a.port}` : `${a.ip}:${a.port}`
 }
 
@@ -74,6 +81,8 @@ export interface ConnectionInfo {
   /** TLS fingerprints of the client, when the inspector was told to compute them. */
   readonly ja3?: string
   readonly ja4?: string
+  /** What a PROXY header told beside the addresses, as far as the listener keeps it. */
+  readonly proxyTlvs?: readonly { readonly type: number; readonly value: Uint8Array }[]
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { CertificateValidationContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
 import type { CommonTlsContext, DownstreamTlsContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import type { Runtime, Timer } from '../../runtime.ts'
 import type { ProxyContext } from '../context.ts'
 import type { ServerTlsOptions } from '../net/transport.ts'
 import type { Counter, StatsStore } from '../observe/stats.ts'
@@ -78,7 +79,11 @@ export class DownstreamTls {
   readonly stats: DownstreamTlsStats
   private readonly common: CommonTls
   private readonly requireCert: boolean
+  private readonly runtime: Runtime
   private readonly waiting: (() => void)[] = []
+  private timer: Timer | undefined
+  /** It was waited for long enough. */
+  private late = false
   /** Where trusted roots come from: inline contexts, and names of SDS or static secrets. For admin. */
   readonly trust: { readonly inline: readonly CertificateValidationContext[]; readonly secrets: readonly string[] }
   private made: { readonly from: BuiltContext; readonly options: ServerTlsOptions } | undefined
@@ -87,6 +92,7 @@ export class DownstreamTls {
   constructor(message: Message, deps: DownstreamTlsDeps) {
     const config = message as DownstreamTlsContext
     const { context } = deps
+    this.runtime = context.runtime
     for (const [field, name] of NOT_ENFORCED) if (config[field]) context.notEnforced?.(`downstream_tls_context.${name}`)
     if (config.requireSni) throw new Error('downstream_tls_context.require_sni is not supported')
     if (config.sessionTicketKeysType.case !== undefined) {
@@ -105,14 +111,23 @@ export class DownstreamTls {
     this.common.onChange(() => this.settle())
   }
 
-  /** Calls `ready` once, when all secrets are there. */
+  /** Calls `ready` once, when all secrets are there, known to be missing, or waited for long enough. */
   whenWarm(ready: () => void): void {
     this.waiting.push(ready)
     this.settle()
   }
 
   private settle(): void {
-    if (!this.common.ready) return
+    if (!this.common.settled && !this.late) {
+      const limit = this.common.fetchTimeout
+      if (limit > 0)
+        this.timer ??= this.runtime.after(limit, () => {
+          this.late = true
+          this.settle()
+        })
+      return
+    }
+    this.timer?.cancel()
     for (const ready of this.waiting.splice(0)) ready()
   }
 
@@ -144,6 +159,7 @@ export class DownstreamTls {
   }
 
   close(): void {
+    this.timer?.cancel()
     this.common.close()
   }
 }

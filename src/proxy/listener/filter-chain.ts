@@ -139,9 +139,9 @@ export class FilterChain {
   }
 
   /** Ends what is left of its connections, and its subscriptions; resolves when the last of them has been logged. */
-  destroy(): Promise<void> {
+  destroy(reset = false): Promise<void> {
     this.timer?.cancel()
-    for (const transport of [...this.connections]) transport.destroy()
+    for (const transport of [...this.connections]) transport.destroy(reset)
     this.handler?.close()
     this.tls?.close()
     if (this.connections.size === 0) return Promise.resolve()

@@ -1,3 +1,4 @@
+import type { ProxyTlv } from '../net/proxy-header.ts'
 import type { Address } from './connection.ts'
 import type { MatchInput } from './filter-chain-match.ts'
 
@@ -13,6 +14,8 @@ export class Incoming implements MatchInput {
   localRestored = false
   /** Where the client wanted to go before it was redirected here; only `original_dst` acts on it. */
   readonly originalDestination: Address | undefined
+  /** Values of a PROXY header that the listener keeps. */
+  proxyTlvs: readonly ProxyTlv[] | undefined = undefined
   /** Bytes at the start that a filter has consumed. */
   consumed = 0
 
@@ -32,6 +35,7 @@ export class Incoming implements MatchInput {
   handedOver(): Incoming {
     const over = new Incoming(this.local, this.remote, this.originalDestination, this.directRemote)
     over.localRestored = true
+    over.proxyTlvs = this.proxyTlvs
     over.consumed = this.consumed
     return over
   }

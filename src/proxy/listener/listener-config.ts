@@ -22,6 +22,7 @@ export function listenerAddresses(proto: ListenerProto, name: string): Address[]
 }
 
 function listenAddress(proto: AddressProto, name: string): Address {
+  if (proto.address.case === 'pipe') return { ip: proto.address.value.path, port: 0 }
   if (proto.address.case !== 'socketAddress') {
     throw new Error(`error adding listener named '${name}': only socket_address is supported`)
   }

@@ -32,6 +32,7 @@ const ORIGINAL_DST = `${PACKAGE}original_dst.v3.OriginalDst`
 
 const factories: Readonly<Record<string, Factory>> = {
   [ORIGINAL_DST]: () => originalDst,
+  [`${PACKAGE}original_src.v3.OriginalSrc`]: originalSrc,
   [`${PACKAGE}tls_inspector.v3.TlsInspector`]: tlsInspector,
   [`${PACKAGE}http_inspector.v3.HttpInspector`]: httpInspector,
   [`${PACKAGE}proxy_protocol.v3.ProxyProtocol`]: proxyProtocol,
@@ -93,6 +94,12 @@ const originalDst: Omit<ListenerFilter, 'disabled'> = {
     return 'done'
   },
   onData: () => 'done',
+}
+
+/** Connections to the upstream would leave from the client's address; that takes rights over the kernel's routes. */
+function originalSrc(_message: Message, context: ProxyContext): Omit<ListenerFilter, 'disabled'> {
+  context.notEnforced?.('listener filter original_src')
+  return { onAccept: () => 'done', onData: () => 'done' }
 }
 
 function tlsInspector(message: Message, context: ProxyContext): Omit<ListenerFilter, 'disabled'> {
@@ -165,11 +172,15 @@ function httpInspector(_message: Message, context: ProxyContext): Omit<ListenerF
 /** ProxyProtocolConfig.Version. */
 const V1 = 0
 const V2 = 1
+/** ProxyProtocolPassThroughTLVs.PassTLVsMatchType. */
+const INCLUDE_ALL = 0
 
 function proxyProtocol(message: Message, context: ProxyContext): Omit<ListenerFilter, 'disabled'> {
   const config = message as ProxyProtocol
   if (config.rules.length > 0) context.notEnforced?.('proxy_protocol.rules')
-  if (config.passThroughTlvs) context.notEnforced?.('proxy_protocol.pass_through_tlvs')
+  const pass = config.passThroughTlvs
+  const passed = new Set(pass?.tlvType)
+  const keeps = (type: number) => pass !== undefined && (pass.matchType === INCLUDE_ALL || passed.has(type))
   const prefix = config.statPrefix ? `proxy_proto.${config.statPrefix}.` : 'proxy_proto.'
   const counter = (name: string) => context.stats.counter(prefix + name)
   const error = context.stats.counter('downstream_cx_proxy_proto_error')
@@ -207,6 +218,8 @@ function proxyProtocol(message: Message, context: ProxyContext): Omit<ListenerFi
       if (verdict.addresses) {
         incoming.remote = verdict.addresses.remote
         incoming.restoreLocal(verdict.addresses.local)
+        const tlvs = verdict.tlvs?.filter(({ type }) => keeps(type))
+        if (tlvs?.length) incoming.proxyTlvs = tlvs
       }
       return 'done'
     },

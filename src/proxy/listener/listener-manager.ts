@@ -7,7 +7,7 @@ import { type Address, formatAddress } from './connection.ts'
 import type { FilterChain } from './filter-chain.ts'
 import { Listener, type ListenerDeps } from './listener.ts'
 import { ListenerManagerStats } from './listener-manager-stats.ts'
-import { ListenerSockets } from './listener-sockets.ts'
+import { type BindTarget, ListenerSockets } from './listener-sockets.ts'
 
 /** A generation of a listener with the response that brought it. */
 export interface ListenerVersion {
@@ -33,7 +33,7 @@ export interface ListenerManagerOptions {
   /** ms during which connections of removed listeners and chains may finish. Envoy's default is 600 s. */
   readonly drainTime: number
   /** The socket beneath a configured address; undefined: do not bind it. */
-  readonly bindAddress: (configured: Address) => Address | undefined
+  readonly bindAddress: (configured: Address, listener: string) => BindTarget | undefined
   /** Told of what happens later than the call that caused it, such as a bind that failed. */
   readonly onError: (message: string) => void
 }
@@ -120,8 +120,8 @@ export class ListenerManager {
       active: undefined,
       warming: undefined,
       error: undefined,
-      sockets: new ListenerSockets(this.options.bindAddress, (socket) => {
-        if (managed.active) managed.active.listener.accept(socket)
+      sockets: new ListenerSockets(this.options.bindAddress, (socket, target) => {
+        if (managed.active) managed.active.listener.accept(socket, boundEntry(target))
         else socket.resetAndDestroy()
       }),
     }
@@ -291,8 +291,9 @@ export class ListenerManager {
   /** Takes a connection from a capture socket: it enters as if the kernel had redirected it. */
   capture(socket: net.Socket, entry: CaptureEntry): void {
     const redirecting = this.byName.get(CAPTURE_LISTENERS[entry.direction])?.active
-    // At a gateway nothing is redirected: what comes to a port belongs to that port's listener.
-    const entrance = redirecting?.listener ?? this.byDestination(entry.originalDestination)
+    // At a gateway nothing is redirected: what comes to a port belongs to the listener that binds it.
+    const owner = redirecting ? undefined : this.byDestination(entry.originalDestination)
+    const entrance = redirecting?.listener ?? (owner?.bindToPort ? owner : undefined)
     if (entrance) entrance.accept(socket, entry)
     else socket.resetAndDestroy()
   }
@@ -326,8 +327,8 @@ export class ListenerManager {
     }
   }
 
-  /** Closes everything at once; resolves when every connection is closed and logged. */
-  async close(): Promise<void> {
+  /** Closes everything at once; resolves when every connection is closed and logged. `reset`: by a reset. */
+  async close(reset = false): Promise<void> {
     const gone: FilterChain[] = []
     for (const managed of this.byName.values()) {
       managed.sockets.close()
@@ -340,6 +341,13 @@ export class ListenerManager {
     }
     this.draining.clear()
     this.index()
-    await Promise.all(gone.map((chain) => chain.destroy()))
+    await Promise.all(gone.map((chain) => chain.destroy(reset)))
   }
+}
+
+/** A connection to a socket that stands for another address; undefined where it is the listener's own. */
+function boundEntry({ as, client, ip, port }: BindTarget): CaptureEntry | undefined {
+  if (as === undefined) return undefined
+  const direction = client === undefined ? 'inbound' : 'outbound'
+  return { address: { ip, port }, originalDestination: as, direction, ...(client === undefined ? {} : { client }) }
 }

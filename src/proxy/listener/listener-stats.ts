@@ -1,14 +1,8 @@
 import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
-import type { Address } from './connection.ts'
+import { type Address, isPipe } from './connection.ts'
 
 /** Counters of limits and extensions that there are none of here. */
-const NEVER_COUNTED = [
-  'downstream_cx_overflow',
-  'downstream_cx_overload_reject',
-  'downstream_global_cx_overflow',
-  'extension_config_missing',
-  'network_extension_config_missing',
-]
+const NEVER_COUNTED = ['downstream_cx_overload_reject', 'extension_config_missing', 'network_extension_config_missing']
 
 /** Counters of one listener (source/common/listener_manager/active_listener_base.h). */
 export class ListenerStats {
@@ -22,6 +16,8 @@ export class ListenerStats {
   readonly transportSocketConnectTimeout: Counter
   readonly filterError: Counter
   readonly filterRemoteClose: Counter
+  readonly cxOverflow: Counter
+  readonly globalCxOverflow: Counter
   readonly workerCxTotal: Counter
   readonly workerCxActive: Gauge
 
@@ -38,6 +34,8 @@ export class ListenerStats {
     this.transportSocketConnectTimeout = stats.counter(`${scope}.downstream_cx_transport_socket_connect_timeout`)
     this.filterError = stats.counter(`${scope}.downstream_listener_filter_error`)
     this.filterRemoteClose = stats.counter(`${scope}.downstream_listener_filter_remote_close`)
+    this.cxOverflow = stats.counter(`${scope}.downstream_cx_overflow`)
+    this.globalCxOverflow = stats.counter(`${scope}.downstream_global_cx_overflow`)
     this.workerCxTotal = stats.counter(`${scope}.worker_0.downstream_cx_total`)
     this.workerCxActive = stats.gauge(`${scope}.worker_0.downstream_cx_active`)
     for (const name of NEVER_COUNTED) stats.counter(`${scope}.${name}`)
@@ -47,6 +45,7 @@ export class ListenerStats {
 /** `<ip>_<port>` as stats name a listener: the colons of the address become underscores. */
 export function listenerStatPrefix(statPrefix: string, address: Address): string {
   if (statPrefix !== '') return statPrefix
+  if (isPipe(address)) return address.ip.replaceAll(':', '_')
   const ip = address.ip.includes(':') ? `[${address.ip}]` : address.ip
   return `${ip}_${address.port}`.replaceAll(':', '_')
 }

@@ -2,13 +2,15 @@ import type net from 'node:net'
 import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
 import { sameMessage } from '../../xds/same-message.ts'
 import type { ListenerContext, ProxyContext } from '../context.ts'
+import { noteAccept } from '../net/accepts.ts'
 import { acceptTransport, type SocketTransport } from '../net/transport.ts'
 import type { AccessLogger } from '../observe/formatter.ts'
 import { compileAccessLoggers } from '../observe/formatter.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import { AcceptedConnection } from './accepted-connection.ts'
 import type { CaptureEntry } from './capture.ts'
-import { type Address, formatAddress } from './connection.ts'
+import { type Address, formatAddress, isPipe } from './connection.ts'
+import type { ConnectionLimits } from './connection-limits.ts'
 import { FilterChain } from './filter-chain.ts'
 import { FilterChainMatcher } from './filter-chain-match.ts'
 import { Incoming } from './incoming.ts'
@@ -20,6 +22,8 @@ import { ListenerStats, listenerStatPrefix } from './listener-stats.ts'
 export interface ListenerDeps {
   readonly context: ProxyContext
   readonly secrets: SecretProvider
+  /** Undefined: every connection is accepted. */
+  readonly limits?: ConnectionLimits | undefined
   /** ms over which replies of a listener that goes tell their clients to go, too. */
   readonly drainTime: number
   /** The listener that owns a destination; undefined: the one that asks keeps the connection. */
@@ -163,7 +167,14 @@ export class Listener {
 
   /** Takes a connection from a socket of this listener, or from a capture socket. */
   accept(socket: net.Socket, captured?: CaptureEntry): void {
+    const overflow = this.deps.limits?.admit(socket, this.name)
+    if (overflow !== undefined) {
+      ;(overflow === 'global' ? this.stats.globalCxOverflow : this.stats.cxOverflow).inc()
+      socket.destroy()
+      return
+    }
     const { runtime, book } = this.deps.context
+    if (this.proto.maxConnectionsToAcceptPerSocketEvent !== 1) noteAccept()
     const transport = acceptTransport(socket, { runtime, book, bufferLimit: this.bufferLimit })
     const { info } = transport
     info.remote = peerOf(socket, info.remote, captured)
@@ -197,6 +208,8 @@ export class Listener {
 
 /** A program on this machine has no address of a pod; what it sends by a pod's capture socket comes from that pod. */
 function peerOf(socket: net.Socket, remote: Address, captured: CaptureEntry | undefined): Address {
+  // The peer of a unix socket has no name: Envoy calls it by the socket's.
+  if (captured && isPipe(captured.originalDestination)) return captured.originalDestination
   if (captured?.client === undefined || remote.ip !== socket.remoteAddress) return remote
   return { ip: captured.client, port: remote.port }
 }

@@ -4,6 +4,12 @@ import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/networ
 import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
 import { httpConnectionManager } from '../http/connection-manager.ts'
 import { tcpProxy } from '../tcp/tcp-proxy.ts'
+import { directResponse, echo } from './network/answering.ts'
+import { connectionLimit } from './network/connection-limit.ts'
+import { networkRbac } from './network/rbac.ts'
+import { sniCluster } from './network/sni-cluster.ts'
+import { sniDynamicForwardProxy } from './network/sni-dynamic-forward-proxy.ts'
+import { type ReadFilterFactory, type ReadFilterMaker, withReadFilters } from './read-filters.ts'
 import { openTypedConfig } from './typed-filter.ts'
 
 const NETWORK = 'envoy.extensions.filters.network.'
@@ -13,6 +19,16 @@ const HCM = `${NETWORK}http_connection_manager.v3.HttpConnectionManager`
 const terminal: Readonly<Record<string, TerminalFilterFactory>> = {
   [HCM]: httpConnectionManager,
   [`${NETWORK}tcp_proxy.v3.TcpProxy`]: tcpProxy,
+  [`${NETWORK}direct_response.v3.Config`]: directResponse,
+  [`${NETWORK}echo.v3.Echo`]: echo,
+}
+
+/** Filters that stand before the last one. */
+const reading: Readonly<Record<string, ReadFilterFactory>> = {
+  [`${NETWORK}connection_limit.v3.ConnectionLimit`]: connectionLimit,
+  [`${NETWORK}rbac.v3.RBAC`]: networkRbac,
+  [`${NETWORK}sni_cluster.v3.SniCluster`]: sniCluster,
+  [`${NETWORK}sni_dynamic_forward_proxy.v3.FilterConfig`]: sniDynamicForwardProxy,
 }
 
 /**
@@ -25,13 +41,14 @@ const accepted: Readonly<Record<string, { name: string; noted: boolean }>> = {
   [`${NETWORK}mongo_proxy.v3.MongoProxy`]: { name: 'mongo_proxy', noted: true },
 }
 
-/** Builds the terminal filter of a chain; undefined for a chain without filters. Throws with Envoy's words. */
+/** Builds the filters of a chain, as one handler; undefined for a chain without filters. Throws with Envoy's words. */
 export function buildNetworkFilters(
   filters: readonly Filter[],
   context: ProxyContext,
   listener: ListenerContext,
 ): ConnectionHandler | undefined {
   const last = filters.length - 1
+  const makers: ReadFilterMaker[] = []
   let handler: ConnectionHandler | undefined
   filters.forEach((filter, i) => {
     const { typeName, message } = openTypedConfig(filter)
@@ -46,14 +63,16 @@ export function buildNetworkFilters(
       handler = factory(message, context, listener)
       return
     }
-    noteAccepted(filter.name, typeName, message, context)
+    const reads = reading[typeName]
+    if (reads) makers.push(reads(message, context, listener))
+    else noteAccepted(filter.name, typeName, message, context)
     if (i === last) {
       throw new Error(
         `Error: non-terminal filter named ${filter.name} of type ${registeredName(typeName)} is the last filter in a network filter chain.`,
       )
     }
   })
-  return handler
+  return handler && withReadFilters(makers, handler, context, listener)
 }
 
 /** Routes come over ADS or stand in the config: a filter chain must not wait for a source that nobody reads. */

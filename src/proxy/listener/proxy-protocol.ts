@@ -1,4 +1,5 @@
 import net from 'node:net'
+import type { ProxyTlv } from '../net/proxy-header.ts'
 import type { Address } from './connection.ts'
 
 /** A PROXY protocol header at the start of a connection (haproxy's proxy-protocol.txt). */
@@ -8,6 +9,8 @@ export interface ProxyHeader {
   readonly length: number
   /** Undefined for LOCAL and UNKNOWN: the socket's own addresses stand. */
   readonly addresses: { readonly remote: Address; readonly local: Address } | undefined
+  /** Version 2: what follows the addresses. */
+  readonly tlvs?: readonly ProxyTlv[]
 }
 
 /** What the bytes seen so far are. `none`: they cannot become a header. */
@@ -77,7 +80,20 @@ function readV2(bytes: Buffer): ProxyVerdict {
       remote: { ip: ipText(bytes, V2_HEADER, size), port: bytes.readUInt16BE(at) },
       local: { ip: ipText(bytes, V2_HEADER + size, size), port: bytes.readUInt16BE(at + 2) },
     },
+    tlvs: readTlvs(bytes.subarray(at + 4, length)),
   })
+}
+
+/** Type, length and value, until the bytes are used up; what is cut off is left out. */
+function readTlvs(bytes: Buffer): ProxyTlv[] {
+  const tlvs: ProxyTlv[] = []
+  for (let at = 0; at + 3 <= bytes.length; ) {
+    const end = at + 3 + bytes.readUInt16BE(at + 1)
+    if (end > bytes.length) break
+    tlvs.push({ type: bytes[at]!, value: Buffer.from(bytes.subarray(at + 3, end)) })
+    at = end
+  }
+  return tlvs
 }
 
 function ipText(bytes: Buffer, at: number, size: number): string {

@@ -2,6 +2,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import type { Runtime } from '../../runtime.ts'
 import type { Address, AddressBook, Transport } from '../listener/connection.ts'
+import { afterAccepts } from './accepts.ts'
 import { ConnectionFacts, localAddress } from './facts.ts'
 import { SocketTransport, type TransportVariant } from './socket-transport.ts'
 import { type ClientTlsOptions, checkPeer } from './tls.ts'
@@ -15,6 +16,8 @@ export interface ConnectTarget {
   readonly pipe?: string | undefined
   /** Logical address to bind. */
   readonly bind?: string | undefined
+  /** Source port; 0 or undefined: any. */
+  readonly bindPort?: number | undefined
 }
 
 export interface ConnectOptions {
@@ -24,8 +27,12 @@ export interface ConnectOptions {
   readonly bufferLimit?: number
   /** TLS over it; `onConnected` then comes after the handshake and its checks. */
   readonly tls?: ClientTlsOptions | undefined
+  /** Bytes that go first, before TLS. */
+  readonly preface?: ((local: Address, remote: Address) => Buffer | undefined) | undefined
   readonly keepAlive?: { readonly initialDelayMs: number } | undefined
   readonly variant?: TransportVariant
+  /** Says that it is connected only after the requests that wait at the listeners are known: tight limits count them. */
+  readonly yieldToAccepts?: boolean
 }
 
 /** Learns how an attempt ended; one of the two is called, once, never before `connectTransport` returns. */
@@ -55,7 +62,8 @@ export function connectTransport(
 
 class Attempt implements ConnectAttempt {
   private over = false
-  private readonly socket: net.Socket
+  private socket: net.Socket
+  private prefaceBytes = 0
   private readonly startedAt: number
   private readonly target: ConnectTarget
   private readonly options: ConnectOptions
@@ -66,21 +74,51 @@ class Attempt implements ConnectAttempt {
     this.options = options
     this.watcher = watcher
     this.startedAt = options.runtime.now()
-    this.socket = options.tls === undefined ? net.connect(this.dial()) : this.dialTls(options.tls)
+    this.socket =
+      options.tls === undefined || options.preface !== undefined
+        ? net.connect(this.dial())
+        : this.dialTls(options.tls, this.dial())
   }
 
   begin(): void {
     const { socket, options } = this
     socket.on('error', this.onError)
     socket.on('close', this.onClose)
-    if (options.tls === undefined) {
+    if (options.preface !== undefined) {
+      socket.pause()
+      socket.on('connect', this.onConnectedFirst)
+    } else if (options.tls === undefined) {
       socket.pause()
       socket.on('connect', this.onConnect)
+    } else this.secure(socket, options.tls)
+  }
+
+  private secure(socket: net.Socket, options: ClientTlsOptions): void {
+    socket.on('secureConnect', this.onSecure)
+    const keep = options.onSession
+    if (keep !== undefined) socket.on('session', keep)
+  }
+
+  /** Sends the preface; only then TLS begins, if there is any. */
+  private readonly onConnectedFirst = (): void => {
+    if (this.over) return
+    const { socket, options, target } = this
+    const bytes = options.preface?.(localAddress(socket, options.book), target.address)
+    if (bytes !== undefined) {
+      this.prefaceBytes = bytes.length
+      socket.write(bytes)
+    }
+    socket.off('connect', this.onConnectedFirst)
+    if (options.tls === undefined) {
+      this.onConnect()
       return
     }
-    socket.on('secureConnect', this.onSecure)
-    const keep = options.tls.onSession
-    if (keep !== undefined) socket.on('session', keep)
+    socket.off('error', this.onError).off('close', this.onClose)
+    const secured = this.dialTls(options.tls, { socket })
+    this.socket = secured
+    secured.on('error', this.onError)
+    secured.on('close', this.onClose)
+    this.secure(secured, options.tls)
   }
 
   cancel(): void {
@@ -98,6 +136,7 @@ class Attempt implements ConnectAttempt {
       host,
       port,
       ...(localAddress === undefined ? {} : { localAddress }),
+      ...(target.bindPort ? { localPort: target.bindPort } : {}),
       ...(options.keepAlive === undefined
         ? {}
         : { keepAlive: true, keepAliveInitialDelay: options.keepAlive.initialDelayMs }),
@@ -106,9 +145,9 @@ class Attempt implements ConnectAttempt {
     }
   }
 
-  private dialTls(options: ClientTlsOptions): tls.TLSSocket {
+  private dialTls(options: ClientTlsOptions, over: net.NetConnectOpts | { socket: net.Socket }): tls.TLSSocket {
     return tls.connect({
-      ...this.dial(),
+      ...over,
       secureContext: options.context,
       // Names are checked by the caller's matchers, chains by `checkPeer`, so that failures have Envoy's words.
       rejectUnauthorized: false,
@@ -119,7 +158,10 @@ class Attempt implements ConnectAttempt {
     })
   }
 
-  private readonly onConnect = (): void => this.succeed(undefined)
+  private readonly onConnect = (): void => {
+    if (this.options.yieldToAccepts) afterAccepts(() => this.succeed(undefined))
+    else this.succeed(undefined)
+  }
 
   private readonly onSecure = (): void => {
     if (this.over) return
@@ -129,7 +171,8 @@ class Attempt implements ConnectAttempt {
     const found = socket.authorizationError as Error | string | null | undefined
     const chainError = found ? (typeof found === 'string' ? found : found.message) : undefined
     const why = checkPeer(facts, tlsOptions, chainError)
-    if (why === undefined) this.succeed(facts)
+    if (why === undefined && this.options.yieldToAccepts) afterAccepts(() => this.succeed(facts))
+    else if (why === undefined) this.succeed(facts)
     else this.fail('TLS', why)
   }
 
@@ -148,6 +191,7 @@ class Attempt implements ConnectAttempt {
       info.handshakeComplete = info.connected
     }
     const transport = new SocketTransport(socket, info, options)
+    transport.bytesWritten += this.prefaceBytes
     enterTurn()
     try {
       this.watcher.onConnected(transport)
@@ -159,7 +203,10 @@ class Attempt implements ConnectAttempt {
   private readonly onError = (error: NodeJS.ErrnoException): void => {
     const words = tlsErrorOf(error)
     if (words !== undefined) this.fail('TLS', words)
-    else this.fail(error.code ?? 'ECONNRESET', connectErrorText(error))
+    else if (this.options.yieldToAccepts) {
+      this.socket.off('close', this.onClose)
+      afterAccepts(() => this.fail(error.code ?? 'ECONNRESET', connectErrorText(error)))
+    } else this.fail(error.code ?? 'ECONNRESET', connectErrorText(error))
   }
 
   private readonly onClose = (): void => this.fail('ECONNRESET', connectErrorText({ code: 'ECONNRESET' }))

@@ -20,6 +20,7 @@ export class ConnectionFacts implements ConnectionInfo {
   localCloseReason: string | undefined = undefined
   ja3: string | undefined = undefined
   ja4: string | undefined = undefined
+  proxyTlvs: ConnectionInfo['proxyTlvs'] = undefined
 
   constructor(remote: Address, local: Address) {
     this.id = ++lastId

@@ -14,6 +14,7 @@ export interface StreamHandle {
   writeBuffer(request: WriteRequest, bytes: Buffer): number
   /** Only on TCP: closes with RST. */
   reset?(done: () => void): number
+  close?(told?: () => void): void
   /** Only on TLS: the handle below. */
   _parent?: StreamHandle
 }

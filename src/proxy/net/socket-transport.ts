@@ -36,6 +36,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   bytesWritten = 0
   readonly output: Output
   private sink: TransportHandler = unset
+  private wrap: ((handler: TransportHandler) => TransportHandler) | undefined = undefined
   private readonly handle: StreamHandle | undefined
   private early: Buffer | undefined
   private started = false
@@ -71,7 +72,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   }
 
   set handler(handler: TransportHandler) {
-    this.sink = handler
+    this.sink = this.wrap === undefined ? handler : this.wrap(handler)
     if (this.started) return
     this.started = true
     atTurnEnd(this)
@@ -138,6 +139,16 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   unread(bytes: Buffer): void {
     this.bytesRead -= bytes.length
     this.early = this.early === undefined ? Buffer.from(bytes) : Buffer.concat([bytes, this.early])
+  }
+
+  /** What `unread` gave back comes now, unless reading is paused: for who gives back outside `onData`. */
+  redeliver(): void {
+    if (this.started && !this.paused) atTurnEnd(this)
+  }
+
+  /** Handlers that are set from now on are given to `wrap`, which answers with the one to be called in their place. */
+  intercept(wrap: (handler: TransportHandler) => TransportHandler): void {
+    this.wrap = wrap
   }
 
   /** Stops and forgets the handler, so that the next one starts afresh (a peek has seen enough). */
@@ -299,7 +310,13 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
     if (handle && typeof handle.reset === 'function') this.socket.resetAndDestroy()
     else {
       const below = handle?._parent
-      if (below && typeof below.reset === 'function') below.reset(() => {})
+      if (below && typeof below.reset === 'function') {
+        below.reset(() => {})
+        // Closing already, it would never tell TLS, which closes it once more and waits.
+        below.close = (told) => {
+          if (told) setImmediate(told)
+        }
+      }
       this.socket.destroy()
     }
   }

@@ -1,4 +1,4 @@
-import type { Histogram, StatsStore } from './stats.ts'
+import { type Histogram, type StatsStore, shownValue } from './stats.ts'
 import {
   byTokens,
   countersOf,
@@ -60,8 +60,8 @@ function exposition<T extends Metric>(
   return out
 }
 
-function numberLine({ value }: { readonly value: number }, name: string, tags: readonly Tag[]): string {
-  return `${name}{${labels(tags)}} ${value}\n`
+function numberLine(metric: { readonly value: number }, name: string, tags: readonly Tag[]): string {
+  return `${name}{${labels(tags)}} ${shownValue(metric)}\n`
 }
 
 function histogramLines(histogram: Histogram, name: string, tags: readonly Tag[]): string {

@@ -1,4 +1,4 @@
-import type { Histogram, StatsStore } from './stats.ts'
+import { type Histogram, type StatsStore, shownValue } from './stats.ts'
 import {
   countersOf,
   cumulative,
@@ -41,7 +41,7 @@ function histogramText(histogram: Histogram, query: StatsQuery): string {
 export function renderStatsText(store: StatsStore, query: StatsQuery = {}): string {
   let out = ''
   for (const metric of [...countersOf(store, query), ...gaugesOf(store, query)].sort(byName)) {
-    out += `${metric.name}: ${metric.value}\n`
+    out += `${metric.name}: ${shownValue(metric)}\n`
   }
   for (const histogram of histogramsOf(store, query).sort(byName)) {
     out += `${histogram.name}: ${histogramText(histogram, query)}\n`
@@ -56,7 +56,7 @@ const orNull = (n: number | undefined): number | null =>
 export function renderStatsJson(store: StatsStore, query: StatsQuery = {}): string {
   const stats: unknown[] = [...countersOf(store, query), ...gaugesOf(store, query)]
     .sort(byName)
-    .map(({ name, value }) => ({ name, value }))
+    .map((metric) => ({ name: metric.name, value: Number(shownValue(metric)) }))
   const histograms = histogramsOf(store, query).sort(byName)
   if (histograms.length > 0) {
     const computed = histograms.map((h) => {

@@ -41,6 +41,11 @@ export class Gauge {
   }
 }
 
+/** A number as Envoy shows it: its gauges are 64 bits without a sign, so that what is below 0 wraps around. */
+export function shownValue({ value }: { readonly value: number }): number | bigint {
+  return value < 0 ? BigInt.asUintN(64, BigInt(value)) : value
+}
+
 /** Envoy's default upper bounds (source/common/stats/histogram_impl.cc). */
 export const DEFAULT_BUCKETS: readonly number[] = [
   0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,

@@ -205,8 +205,19 @@ export class Ads {
     if (!this.sds) {
       if (names.length === 0) return
       this.sds = this.client.subscribe(SECRET_TYPE, names, {
-        onUpdate: (update) =>
-          collect(update.added, (resource, version) => secrets.set(resource as Secret, version || update.version)),
+        onUpdate: (update) => {
+          const errors = collect(update.added, (resource, version) => {
+            try {
+              secrets.set(resource as Secret, version || update.version)
+            } catch (error) {
+              // Nobody is to wait for one that cannot be used.
+              secrets.absent((resource as Secret).name)
+              throw error
+            }
+          })
+          for (const name of update.removed) secrets.absent(name)
+          return errors
+        },
       })
       return
     }

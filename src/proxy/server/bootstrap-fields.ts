@@ -2,7 +2,16 @@ import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import type { NotEnforced } from './not-enforced.ts'
 
 /** What of a bootstrap has effect here. */
-const ENFORCED = ['node', 'static_resources', 'dynamic_resources', 'admin', 'layered_runtime', 'stats_config']
+const ENFORCED = [
+  'node',
+  'static_resources',
+  'dynamic_resources',
+  'admin',
+  'layered_runtime',
+  'stats_config',
+  'cluster_manager',
+  'overload_manager',
+]
 
 /** About threads, memory, hot restart and Envoy's own process: there is nothing here that they could change. */
 const WITHOUT_EFFECT = [
@@ -19,7 +28,6 @@ const WITHOUT_EFFECT = [
   'default_regex_engine',
   'perf_tracing_file_path',
   'fatal_actions',
-  'cluster_manager',
   'listener_manager',
   'grpc_async_client_manager_config',
   'inline_headers',
@@ -31,8 +39,21 @@ export function noteBootstrapFields(bootstrap: Bootstrap, notEnforced: NotEnforc
   notEnforced.check(bootstrap, 'bootstrap', ENFORCED, WITHOUT_EFFECT)
   const { admin, dynamicResources, clusterManager, layeredRuntime, statsConfig } = bootstrap
   if (statsConfig) notEnforced.check(statsConfig, 'bootstrap.stats_config', ['stats_tags', 'use_all_default_tags'])
+  const { overloadManager } = bootstrap
+  if (overloadManager) {
+    notEnforced.check(overloadManager, 'bootstrap.overload_manager', ['resource_monitors'], ['refresh_interval'])
+    for (const { name } of overloadManager.resourceMonitors) {
+      if (name !== 'envoy.resource_monitors.global_downstream_max_connections')
+        notEnforced.note(`bootstrap.overload_manager.resource_monitors[${name}]`)
+    }
+  }
   if (admin) notEnforced.check(admin, 'bootstrap.admin', ['address'], ['profile_path', 'ignore_global_conn_limit'])
-  if (clusterManager) notEnforced.check(clusterManager, 'bootstrap.cluster_manager', [])
+  if (clusterManager) {
+    notEnforced.check(clusterManager, 'bootstrap.cluster_manager', ['outlier_detection', 'local_cluster_name'])
+    const { outlierDetection } = clusterManager
+    if (outlierDetection)
+      notEnforced.check(outlierDetection, 'bootstrap.cluster_manager.outlier_detection', ['event_log_path'])
+  }
   if (dynamicResources) {
     const { adsConfig, cdsConfig, ldsConfig } = dynamicResources
     if (!adsConfig && (cdsConfig || ldsConfig)) {

@@ -4,7 +4,10 @@ import type { AdsTransport } from '../../xds/stream.ts'
 import type { ListenerContext, LogFiles } from '../context.ts'
 import type { CaptureTable } from '../listener/capture.ts'
 import type { Address, AddressBook } from '../listener/connection.ts'
+import type { BindTarget } from '../listener/listener-sockets.ts'
 import type { StreamInfo } from '../stream-info.ts'
+import type { OutlierEvent } from '../upstream/outlier-detection.ts'
+import type { Resolver } from '../upstream/resolver.ts'
 
 /** What a proxy is made of. */
 export interface ProxyServerOptions {
@@ -18,8 +21,10 @@ export interface ProxyServerOptions {
   readonly capture?: (destination: Address) => Promise<Address>
   readonly book?: AddressBook
   readonly logs?: LogFiles
+  /** Resolves the names of clusters. Default: the name servers of the bootstrap, else the system. */
+  readonly resolver?: Resolver | undefined
   /** The socket beneath a listener's configured address; undefined: it is not bound. Default: the address itself. */
-  readonly bindAddress?: (configured: Address) => Address | undefined
+  readonly bindAddress?: (configured: Address, listener: string) => BindTarget | undefined
   /** Where the admin interface listens, instead of where the bootstrap says. */
   readonly adminAddress?: Address
   /** ms that connections of removed listeners may take to finish. Default 600,000, as Envoy's --drain-time-s. */
@@ -30,6 +35,8 @@ export interface ProxyServerOptions {
   /** Lines for the operator: what is not enforced, what failed later. Default: stderr. */
   readonly warn?: (line: string) => void
   readonly onStreamComplete?: (info: StreamInfo, listener: ListenerContext) => void
+  /** A cluster has ejected a host, or taken it back. */
+  readonly onOutlier?: (cluster: string, event: OutlierEvent) => void
   /** Somebody asked the proxy to exit (`/quitquitquit`); stopping is the owner's. */
   readonly onQuit?: () => void
 }

@@ -4,6 +4,9 @@ import type { Metadata } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { TcpProxy } from '#gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import type { Runtime } from '../../runtime.ts'
 import { ConfigError, type ProxyContext } from '../context.ts'
+import type { StreamInfo } from '../stream-info.ts'
+import { xxHash64 } from '../upstream/hash.ts'
+import { compileTunnel, type TunnelConfig } from './tunnel.ts'
 
 /** Where one connection goes. */
 export interface TcpRoute {
@@ -16,27 +19,35 @@ export interface TcpRoute {
 export interface TcpProxyConfig {
   readonly statPrefix: string
   pickRoute(runtime: Runtime): TcpRoute | undefined
-  /** The balancer gets a hash of the client's address. */
-  readonly hashSourceIp: boolean
+  /** What the balancer hashes by; undefined: nothing (source/common/network/hash_policy.cc). */
+  readonly hash: ((info: StreamInfo) => bigint | undefined) | undefined
   /** ms; 0: none. */
   readonly idleTimeout: number
   readonly maxConnectAttempts: number
+  /** ms between attempts: drawn from 0 to `base`, which doubles up to `max`; undefined: none. */
+  readonly backoff: { readonly base: number; readonly max: number } | undefined
   /** ms; 0: none. */
   readonly maxDuration: number
+  /** Percent of `maxDuration` by which it is prolonged at most. */
+  readonly maxDurationJitter: number
+  /** The connection is carried through an HTTP proxy. */
+  readonly tunnel: TunnelConfig | undefined
+  /** Bytes of the client that are read before the upstream is connected; 0: none. */
+  readonly earlyData: number
+  /** The upstream is connected when the client has said something. */
+  readonly waitForData: boolean
   /** ms between log entries of one connection; 0: only at its end. */
   readonly logInterval: number
   readonly logOnConnected: boolean
+  readonly logOnStart: boolean
 }
 
 const IDLE_TIMEOUT_MS = 3_600_000
 const LB_NAMESPACE = 'envoy.lb'
 
-/** Fields of the message that have no effect here yet. */
-const NOT_ENFORCED = [
-  ['onDemand', 'on_demand'],
-  ['downstreamIdleTimeout', 'downstream_idle_timeout'],
-  ['upstreamIdleTimeout', 'upstream_idle_timeout'],
-] as const
+/** UpstreamConnectMode. */
+const IMMEDIATE = 0
+const ON_DOWNSTREAM_DATA = 1
 
 /** Checks and compiles a TcpProxy message. Throws ConfigError with all that is wrong in it. */
 export function compileTcpProxy(config: TcpProxy, context: ProxyContext): TcpProxyConfig {
@@ -47,23 +58,55 @@ export function compileTcpProxy(config: TcpProxy, context: ProxyContext): TcpPro
   if (config.maxConnectAttempts === 0) {
     errors.push('TcpProxyValidationError.MaxConnectAttempts: value must be greater than or equal to 1')
   }
-  if (config.tunnelingConfig) errors.push('tcp_proxy: tunneling_config is not supported')
+  if (config.upstreamConnectMode !== IMMEDIATE && config.maxEarlyDataBytes === undefined) {
+    errors.push('max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE')
+  }
+  const tunnel = config.tunnelingConfig && compileTunnel(config.tunnelingConfig, context.runtime, errors)
+  const backoff = compileBackoff(config, errors)
   const routes = compileRoutes(config, errors)
   if (errors.length > 0) throw new ConfigError(errors)
 
-  for (const [field, name] of NOT_ENFORCED) if (config[field]) context.notEnforced?.(`tcp_proxy.${name}`)
-  const hashed = config.hashPolicy.some((p) => p.policySpecifier.case === 'sourceIp')
-  if (config.hashPolicy.length > 0 && !hashed) context.notEnforced?.('tcp_proxy.hash_policy.filter_state')
+  // Envoy itself reads neither idle timeout of one side.
+  if (config.onDemand?.odcdsConfig) context.notEnforced?.('tcp_proxy.on_demand')
   const total = routes.reduce((sum, r) => sum + r.weight, 0)
   return {
     statPrefix: config.statPrefix,
     pickRoute: (runtime) => pick(routes, total, runtime),
     idleTimeout: config.idleTimeout ? milliseconds(config.idleTimeout) : IDLE_TIMEOUT_MS,
-    hashSourceIp: hashed,
+    hash: compileHash(config),
     maxConnectAttempts: config.maxConnectAttempts ?? 1,
+    backoff,
     maxDuration: config.maxDownstreamConnectionDuration ? milliseconds(config.maxDownstreamConnectionDuration) : 0,
+    maxDurationJitter: config.maxDownstreamConnectionDurationJitterPercentage?.value ?? 0,
+    tunnel,
+    earlyData: config.maxEarlyDataBytes ?? 0,
+    waitForData: config.upstreamConnectMode === ON_DOWNSTREAM_DATA,
     logInterval: milliseconds(config.accessLogOptions?.accessLogFlushInterval ?? config.accessLogFlushInterval),
     logOnConnected: config.accessLogOptions?.flushAccessLogOnConnected ?? config.flushAccessLogOnConnected,
+    logOnStart: config.accessLogOptions?.flushAccessLogOnStart ?? false,
+  }
+}
+
+function compileBackoff(config: TcpProxy, errors: string[]): TcpProxyConfig['backoff'] {
+  if (!config.backoffOptions) return undefined
+  const base = milliseconds(config.backoffOptions.baseInterval)
+  const max = config.backoffOptions.maxInterval ? milliseconds(config.backoffOptions.maxInterval) : 10 * base
+  if (max < base) {
+    errors.push('max_backoff_interval must be greater or equal to base_backoff_interval')
+    return undefined
+  }
+  return { base, max }
+}
+
+/** The first policy counts: one is all that the message may have. */
+function compileHash(config: TcpProxy): TcpProxyConfig['hash'] {
+  const policy = config.hashPolicy[0]?.policySpecifier
+  if (policy?.case === 'sourceIp') return (info) => xxHash64(info.downstream.remote.ip)
+  if (policy?.case !== 'filterState') return undefined
+  const { key } = policy.value
+  return (info) => {
+    const value = info.filterState?.get(key)
+    return typeof value === 'string' ? xxHash64(value) : undefined
   }
 }
 

@@ -2,11 +2,18 @@ import type { Timer } from '../../runtime.ts'
 import type { Transport } from '../listener/connection.ts'
 import type { AccessLogType, ResponseFlag, StreamInfo } from '../stream-info.ts'
 import type { Cluster, ConnectCallbacks, LoadBalancerContext, Pending } from '../upstream/cluster.ts'
-import { xxHash64 } from '../upstream/hash.ts'
 import type { Host } from '../upstream/host.ts'
 import type { TcpRoute } from './config.ts'
 import type { TcpProxyShared } from './shared.ts'
 import { connectionStreamInfo } from './stream-info.ts'
+import { openTunnel } from './tunnel.ts'
+
+/** The code of a connection that the peer has reset. */
+const RESET = 'ECONNRESET'
+
+/** Filter state by which filters before this one choose for one connection (source/common/tcp_proxy/tcp_proxy.cc). */
+const PER_CONNECTION_CLUSTER = 'envoy.tcp_proxy.cluster'
+const PER_CONNECTION_IDLE_TIMEOUT = 'envoy.tcp_proxy.per_connection_idle_timeout_ms'
 
 /**
  * One proxied connection. It reads nothing from the client until the upstream is connected: a client that is
@@ -24,6 +31,16 @@ export class TcpSession implements ConnectCallbacks {
   private idleTimer: Timer | undefined
   private durationTimer: Timer | undefined
   private logTimer: Timer | undefined
+  private retryTimer: Timer | undefined
+  /** ms; 0: none. */
+  private idleTimeout: number
+  /** ms up to which the next wait is drawn; 0 before the first. */
+  private nextBackoff = 0
+  private asked = false
+  /** What the client has said before the upstream was connected. */
+  private early: Buffer[] | undefined
+  private earlyBytes = 0
+  private clientEnded = false
   private finished = false
 
   constructor(shared: TcpProxyShared, downstream: Transport) {
@@ -31,6 +48,8 @@ export class TcpSession implements ConnectCallbacks {
     this.downstream = downstream
     this.info = connectionStreamInfo(shared.context.runtime, downstream.info)
     this.info.listenerName = shared.listenerName
+    const own = Number(this.info.filterState?.get(PER_CONNECTION_IDLE_TIMEOUT) ?? Number.NaN)
+    this.idleTimeout = Number.isNaN(own) ? shared.config.idleTimeout : own
     if (shared.loggers.length > 0) this.info.streamId = shared.context.runtime.uuid()
   }
 
@@ -40,23 +59,37 @@ export class TcpSession implements ConnectCallbacks {
     const { runtime } = shared.context
     shared.sessions.add(this)
     shared.stats.cxTotal.inc()
-    downstream.pause()
+    if (config.earlyData > 0 || config.waitForData) this.early = []
+    else downstream.pause()
     downstream.handler = {
       onData: (chunk) => this.onDownstreamData(chunk),
       onEnd: () => this.onDownstreamEnd(),
       onDrain: () => this.upstream?.resume(),
       onClose: (error) => this.onDownstreamClose(error),
     }
-    if (config.maxDuration > 0) this.durationTimer = runtime.after(config.maxDuration, () => this.onMaxDuration())
+    if (config.logOnStart) this.log('TcpConnectionStart')
+    if (config.maxDuration > 0) {
+      const jitter = config.maxDurationJitter > 0 ? 1 + (runtime.random() * config.maxDurationJitter) / 100 : 1
+      this.durationTimer = runtime.after(config.maxDuration * jitter, () => this.onMaxDuration())
+    }
     if (config.logInterval > 0) this.armLog()
     this.touch()
-    if (config.idleTimeout > 0) this.armIdle(config.idleTimeout)
-    this.route = config.pickRoute(runtime)
-    this.connect()
+    if (this.idleTimeout > 0) this.armIdle(this.idleTimeout)
+    const cluster = this.info.filterState?.get(PER_CONNECTION_CLUSTER)
+    this.route =
+      typeof cluster === 'string' && cluster !== '' ? { cluster, metadataMatch: undefined } : config.pickRoute(runtime)
+    if (!config.waitForData) this.connect()
+  }
+
+  /** The connection was closed by a filter before this one: it is counted and logged all the same. */
+  endUnstarted(): void {
+    this.shared.stats.cxTotal.inc()
+    this.finish()
   }
 
   private connect(): void {
-    const { context, stats } = this.shared
+    const { context, stats, config } = this.shared
+    this.asked = true
     const cluster = this.route && context.clusters.get(this.route.cluster)
     if (!this.route || !cluster) {
       stats.noRoute.inc()
@@ -73,13 +106,15 @@ export class TcpSession implements ConnectCallbacks {
       return
     }
     this.info.upstreamAttempts++
-    const pending = cluster.connect(host, balancing, this)
+    const pending = config.tunnel
+      ? openTunnel({ cluster, host, balancing, config: config.tunnel, info: this.info, runtime: context.runtime }, this)
+      : cluster.connect(host, balancing, this)
     if (!this.upstream && !this.finished && pending) this.pending = pending
   }
 
   private balancerContext(route: TcpRoute): LoadBalancerContext {
     return {
-      hash: this.shared.config.hashSourceIp ? xxHash64(this.downstream.info.remote.ip) : undefined,
+      hash: this.shared.config.hash?.(this.info),
       metadataMatch: route.metadataMatch,
       downstream: this.downstream.info,
       headers: undefined,
@@ -88,6 +123,7 @@ export class TcpSession implements ConnectCallbacks {
       upstreamServerName: undefined,
       upstreamAlpn: undefined,
       overrideHost: undefined,
+      dynamicPort: this.info.filterState?.get('envoy.upstream.dynamic_port') as number | undefined,
     }
   }
 
@@ -108,11 +144,25 @@ export class TcpSession implements ConnectCallbacks {
     }
     this.touch()
     if (this.shared.config.logOnConnected) this.log('TcpUpstreamConnected')
-    this.downstream.resume()
+    this.sendEarly(upstream)
+  }
+
+  /** Sends what was read before, and reads on. */
+  private sendEarly(upstream: Transport): void {
+    const { early } = this
+    this.early = undefined
+    let room = true
+    for (const chunk of early ?? []) room = upstream.write(chunk)
+    if (this.clientEnded) upstream.end()
+    if (room) this.downstream.resume()
+    else {
+      this.downstream.pause()
+      this.shared.stats.pausedReading.inc()
+    }
   }
 
   onConnectFailure(
-    reason: 'overflow' | 'connection failure' | 'timeout',
+    reason: 'overflow' | 'pending overflow' | 'connection failure' | 'timeout',
     details: string | undefined,
     host: Host | undefined,
   ): void {
@@ -124,23 +174,48 @@ export class TcpSession implements ConnectCallbacks {
       this.refuse('UO')
       return
     }
-    this.flag('UF')
+    if (reason !== 'pending overflow') this.flag('UF')
     if (this.info.upstreamAttempts < this.shared.config.maxConnectAttempts) {
-      this.connect()
+      this.tryAgain()
       return
     }
     this.cluster?.stats.counter('upstream_cx_connect_attempts_exceeded').inc()
     this.refuse('URX')
   }
 
+  /** The next attempt, after a while if so configured (source/common/common/backoff_strategy.cc JitteredExponentialBackOff). */
+  private tryAgain(): void {
+    const { config, context } = this.shared
+    if (!config.backoff) {
+      this.connect()
+      return
+    }
+    const { base, max } = config.backoff
+    this.nextBackoff = this.nextBackoff === 0 ? base : Math.min(this.nextBackoff * 2, max)
+    const wait = Math.floor(context.runtime.random() * this.nextBackoff)
+    this.retryTimer = context.runtime.after(wait, () => this.connect())
+  }
+
   private onDownstreamData(chunk: Buffer): void {
     this.info.bytesReceived += chunk.length
     this.shared.stats.rxBytes.add(chunk.length)
     this.touch()
+    if (this.early) {
+      this.keepEarly(this.early, chunk)
+      return
+    }
     if (this.upstream && !this.upstream.write(chunk)) {
       this.shared.stats.pausedReading.inc()
       this.downstream.pause()
     }
+  }
+
+  private keepEarly(early: Buffer[], chunk: Buffer): void {
+    if (early.length === 0) this.shared.stats.earlyData.inc()
+    early.push(Buffer.from(chunk))
+    this.earlyBytes += chunk.length
+    if (this.earlyBytes > this.shared.config.earlyData) this.downstream.pause()
+    if (!this.asked) this.connect()
   }
 
   private resumeDownstream(): void {
@@ -156,16 +231,28 @@ export class TcpSession implements ConnectCallbacks {
   }
 
   private onDownstreamEnd(): void {
+    this.clientEnded = true
     this.upstream?.end()
+    // For Envoy the end is something said as well, but not one that asks for an upstream.
+    if (!this.asked) this.shared.stats.earlyData.inc()
   }
 
-  private onDownstreamClose(_error: string | undefined): void {
-    this.upstream?.close()
+  /** A reset of one side is a reset of the other (envoy.reloadable_features.detect_and_raise_rst_tcp_connection). */
+  private onDownstreamClose(error: string | undefined): void {
+    if (error === RESET) this.upstream?.destroy(true)
+    else this.upstream?.close()
     this.finish()
   }
 
-  private onUpstreamClose(_error: string | undefined): void {
-    if (!this.finished) this.downstream.close()
+  private onUpstreamClose(error: string | undefined): void {
+    if (this.finished) return
+    if (error !== RESET) {
+      this.downstream.close()
+      return
+    }
+    this.flag('UR')
+    this.downstream.destroy(true)
+    this.finish()
   }
 
   /** The connection cannot be proxied. */
@@ -187,7 +274,7 @@ export class TcpSession implements ConnectCallbacks {
   private armIdle(ms: number): void {
     const { runtime } = this.shared.context
     this.idleTimer = runtime.after(ms, () => {
-      const left = this.lastActivity + this.shared.config.idleTimeout - runtime.now()
+      const left = this.lastActivity + this.idleTimeout - runtime.now()
       if (left > 0) {
         this.armIdle(left)
         return
@@ -200,7 +287,6 @@ export class TcpSession implements ConnectCallbacks {
   private onMaxDuration(): void {
     this.shared.stats.maxDuration.inc()
     this.flag('DT')
-    this.info.responseCodeDetails = 'max_duration_timeout'
     this.closeBoth()
   }
 
@@ -227,6 +313,7 @@ export class TcpSession implements ConnectCallbacks {
     if (this.finished) return
     this.finished = true
     this.pending?.cancel()
+    this.retryTimer?.cancel()
     this.idleTimer?.cancel()
     this.durationTimer?.cancel()
     this.logTimer?.cancel()

@@ -7,7 +7,6 @@ import type { TcpProxyConfig } from './config.ts'
 const NEVER_COUNTED = [
   'downstream_cx_drain_close',
   'downstream_cx_overload_close',
-  'early_data_received_count_total',
   'route_delayed_total',
   'upstream_flush_total',
 ]
@@ -21,6 +20,7 @@ export class TcpProxyStats {
   readonly pausedReading: Counter
   readonly resumedReading: Counter
   readonly idleTimeout: Counter
+  readonly earlyData: Counter
   readonly maxDuration: Counter
   readonly rxBuffered: Gauge
   readonly txBuffered: Gauge
@@ -33,6 +33,7 @@ export class TcpProxyStats {
     this.pausedReading = stats.counter(`tcp.${prefix}.downstream_flow_control_paused_reading_total`)
     this.resumedReading = stats.counter(`tcp.${prefix}.downstream_flow_control_resumed_reading_total`)
     this.idleTimeout = stats.counter(`tcp.${prefix}.idle_timeout`)
+    this.earlyData = stats.counter(`tcp.${prefix}.early_data_received_count_total`)
     this.maxDuration = stats.counter(`tcp.${prefix}.max_downstream_connection_duration`)
     this.rxBuffered = stats.gauge(`tcp.${prefix}.downstream_cx_rx_bytes_buffered`)
     this.txBuffered = stats.gauge(`tcp.${prefix}.downstream_cx_tx_bytes_buffered`)

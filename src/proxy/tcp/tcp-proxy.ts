@@ -27,6 +27,10 @@ export const tcpProxy: TerminalFilterFactory = (
     onConnection(transport: Transport): void {
       new TcpSession(shared, transport).start()
     },
+    readsLater: config.earlyData === 0 && !config.waitForData,
+    onNeverReached(transport) {
+      new TcpSession(shared, transport).endUnstarted()
+    },
     whenWarm: (ready) => ready(),
     close() {},
     get connections() {

@@ -62,7 +62,7 @@ const VERSIONS: readonly tls.SecureVersion[] = ['TLSv1.2', 'TLSv1', 'TLSv1.1', '
 export class CommonTls {
   readonly alpn: readonly string[]
   private readonly parameters: Parameters
-  private readonly certificate: SecretHandle<TlsCertificateMaterial> | TlsCertificateMaterial | undefined
+  private readonly certificates: (SecretHandle<TlsCertificateMaterial> | TlsCertificateMaterial)[] = []
   private readonly validation: SecretHandle<CertificateValidationContext> | undefined
   private readonly base: CertificateValidationContext | undefined
   private readonly path: string
@@ -76,14 +76,15 @@ export class CommonTls {
     problems.refuseUnknown(config, KNOWN, path)
     this.alpn = config.alpnProtocols
     this.parameters = compileParameters(config.tlsParams, maxVersion, `${path}.tls_params`, problems)
-    if (config.tlsCertificates.length + config.tlsCertificateSdsSecretConfigs.length > 1)
-      problems.add(`${path}.tls_certificates`, 'more than one certificate is not supported')
-    const [inline] = config.tlsCertificates
-    const [sds] = config.tlsCertificateSdsSecretConfigs
-    if (inline) this.certificate = problems.collect('', () => readCertificate(inline, `${path}.tls_certificates[0]`))
-    else if (sds) {
-      const at = `${path}.tls_certificate_sds_secret_configs[0]`
-      this.certificate = problems.collect('', () => secrets.certificate(sds, at))
+    for (const [i, inline] of config.tlsCertificates.entries()) {
+      const read = problems.collect('', () => readCertificate(inline, `${path}.tls_certificates[${i}]`))
+      if (read) this.certificates.push(read)
+    }
+    // Where there are both, those that are written out count.
+    for (const [i, sds] of config.tlsCertificates.length ? [] : config.tlsCertificateSdsSecretConfigs.entries()) {
+      const at = `${path}.tls_certificate_sds_secret_configs[${i}]`
+      const handle = problems.collect('', () => secrets.certificate(sds, at))
+      if (handle) this.certificates.push(handle)
     }
     const choice = config.validationContextType
     const at = `${path}.${choice.case === 'combinedValidationContext' ? 'combined_validation_context' : 'validation_context'}`
@@ -115,9 +116,14 @@ export class CommonTls {
     return this.handles().every((h) => h.current !== undefined)
   }
 
+  /** Whether all secrets have arrived, or are known not to. */
+  get settled(): boolean {
+    return this.handles().every((h) => h.current !== undefined || h.absent)
+  }
+
   /** ms after which to go on without the secrets that are missing; 0 = wait for ever. */
   get fetchTimeout(): number {
-    const missing = this.handles().filter((h) => h.current === undefined)
+    const missing = this.handles().filter((h) => h.current === undefined && !h.absent)
     return missing.some((h) => h.fetchTimeout === 0) ? 0 : Math.max(0, ...missing.map((h) => h.fetchTimeout))
   }
 
@@ -138,7 +144,7 @@ export class CommonTls {
 
   private handles(): SecretHandle<unknown>[] {
     const all: SecretHandle<unknown>[] = []
-    if (this.certificate !== undefined && 'onChange' in this.certificate) all.push(this.certificate)
+    for (const certificate of this.certificates) if ('onChange' in certificate) all.push(certificate)
     if (this.validation !== undefined) all.push(this.validation)
     return all
   }
@@ -159,8 +165,7 @@ export class CommonTls {
   private build(): BuiltContext {
     const errors: string[] = []
     const validation = merge(this.base, this.validation?.current)
-    const certificate =
-      this.certificate !== undefined && 'onChange' in this.certificate ? this.certificate.current : this.certificate
+    const certificates = this.certificates.flatMap((known) => ('onChange' in known ? (known.current ?? []) : known))
     const path = `${this.path}.validation_context`
     const ca = readDataSource(validation?.trustedCa, `${path}.trusted_ca`, errors)
     const crl = readDataSource(validation?.crl, `${path}.crl`, errors)
@@ -173,10 +178,7 @@ export class CommonTls {
     const create = () =>
       tls.createSecureContext({
         ...this.parameters,
-        cert: certificate?.cert,
-        key: certificate?.key,
-        pfx: certificate?.pfx,
-        passphrase: certificate?.passphrase,
+        ...materials(certificates),
         ca: ca?.toString('utf8'),
         crl: crl?.toString('utf8'),
         // A server that asks for client certificates must name one, or OpenSSL fails every resumed handshake.
@@ -197,7 +199,7 @@ export class CommonTls {
       verifyChain: hasCa && validation?.trustChainVerification !== ACCEPT_UNTRUSTED,
       hasCa,
       verifier,
-      certificate,
+      certificate: certificates[0],
     }
   }
 }
@@ -242,3 +244,14 @@ function compileParameters(
 }
 
 const TLS13_CIPHERS = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256']
+
+/** Certificates as Node takes them: of several, OpenSSL picks the one whose key the client can verify. */
+function materials(all: readonly TlsCertificateMaterial[]): tls.SecureContextOptions {
+  const [only] = all
+  if (all.length < 2) return { cert: only?.cert, key: only?.key, pfx: only?.pfx, passphrase: only?.passphrase }
+  return {
+    cert: all.flatMap(({ cert }) => cert ?? []),
+    key: all.flatMap(({ key, passphrase }) => (key === undefined ? [] : { pem: key, passphrase })),
+    pfx: all.flatMap(({ pfx, passphrase }) => (pfx === undefined ? [] : { buf: pfx, passphrase })),
+  }
+}

@@ -21,9 +21,14 @@ export interface TlsCertificateMaterial {
 export interface SecretHandle<T> {
   readonly name: string
   readonly current: T | undefined
+  /**
+   * The server has said that there is no such secret, or sent one that cannot be used: who waits for it goes on without,
+   * unless told to wait for ever.
+   */
+  readonly absent: boolean
   /** ms to wait for the first version; 0 = for ever. */
   readonly fetchTimeout: number
-  /** Calls `fn` after each change; the secret is there then. */
+  /** Calls `fn` after each change, and when it is known to be absent. */
   onChange(fn: () => void): void
   /** Drops all of this handle's callbacks. */
   close(): void
@@ -54,6 +59,7 @@ class Slot {
   readonly dynamic: boolean
   secret: Secret | undefined
   certificate: TlsCertificateMaterial | undefined
+  absent = false
   version = ''
   updated = 0
   handles = 0
@@ -83,6 +89,9 @@ class Handle<T> implements SecretHandle<T> {
   }
   get current(): T | undefined {
     return this.read(this.slot)
+  }
+  get absent(): boolean {
+    return this.slot.absent && this.fetchTimeout > 0
   }
   onChange(fn: () => void): void {
     // Wrapped: two callbacks that are the same function are still two.
@@ -147,6 +156,21 @@ export class SecretStore implements SecretProvider {
   set(secret: Secret, version: string): void {
     const slot = this.dynamicSlot(secret.name)
     this.fill(slot, secret, version, `secret ${secret.name}`)
+    this.tell(slot)
+  }
+
+  /**
+   * The server has no SDS secret of that name (any more). One that is in use stays so
+   * (source/common/secret/sds_api.cc onConfigUpdate).
+   */
+  absent(name: string): void {
+    const slot = this.dynamic.get(name)
+    if (!slot || slot.secret !== undefined) return
+    slot.absent = true
+    this.tell(slot)
+  }
+
+  private tell(slot: Slot): void {
     const errors: string[] = []
     for (const fn of [...slot.listeners]) {
       try {
@@ -219,6 +243,7 @@ export class SecretStore implements SecretProvider {
     if (secret.type.case === 'validationContext') checkTrustedCa(secret.type.value, `${path}.validation_context`)
     if (secret.type.case === 'sessionTicketKeys') throw new ConfigError([`${path}.session_ticket_keys: not supported`])
     slot.secret = secret
+    slot.absent = false
     slot.certificate = certificate
     slot.version = version
     slot.updated = this.wallNow()

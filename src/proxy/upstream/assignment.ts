@@ -1,10 +1,12 @@
 import { isIP } from 'node:net'
+import type { Address as AddressProto } from '#gen/envoy/config/core/v3/address_pb.js'
 import type { Metadata as MetadataProto } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { Endpoint_HealthCheckConfig as HealthCheckConfig } from '#gen/envoy/config/endpoint/v3/endpoint_components_pb.js'
 import type { ClusterLoadAssignment } from '#gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import type { Problems } from '../http/config.ts'
 import { HostHealth, type Metadata } from './host.ts'
 import { type AssignmentPolicy, localityKey } from './priority-set.ts'
-import type { HostConfig } from './upstream-host.ts'
+import type { HostCheck, HostConfig } from './upstream-host.ts'
 
 /** A load assignment, checked. The address of a host is what was written: for DNS clusters a name. */
 export interface Assignment {
@@ -30,7 +32,7 @@ export function compileAssignment(
   const hosts: HostConfig[] = []
   const localityWeights = new Map<string, number>()
   const policy = proto?.policy
-  if (policy && policy.dropOverloads.length > 0) problems.add(`${path}.policy.drop_overloads`, 'not supported')
+  const dropOverload = compileDropOverload(policy?.dropOverloads ?? [], `${path}.policy.drop_overloads`, problems)
   if (policy?.endpointStaleAfter) problems.add(`${path}.policy.endpoint_stale_after`, 'not supported')
   proto?.endpoints.forEach((group, g) => {
     const at = `${path}.endpoints[${g}]`
@@ -63,6 +65,10 @@ export function compileAssignment(
         priority: group.priority,
         weight: e.loadBalancingWeight ?? 1,
         health: HEALTH_BITS[e.healthStatus as number] ?? 0,
+        edsStatus: e.healthStatus as number,
+        ...(endpoint.healthCheckConfig && {
+          check: compileHostCheck(endpoint.healthCheckConfig, where, `${endpointPath}.endpoint`, problems),
+        }),
       }
       if (where.case === 'envoyInternalAddress') {
         problems.add(`${endpointPath}.endpoint.address.envoy_internal_address`, 'not supported')
@@ -88,8 +94,55 @@ export function compileAssignment(
       overprovisioningFactor: policy?.overprovisioningFactor ?? 140,
       weightedPriorityHealth: policy?.weightedPriorityHealth ?? false,
       localityWeights,
+      ...(dropOverload > 0 ? { dropOverload } : {}),
     },
   }
+}
+
+const DENOMINATORS = [100, 10_000, 1_000_000]
+
+/** Share of requests to refuse (source/common/upstream/upstream_impl.cc parseDropOverloadConfig). */
+function compileDropOverload(
+  overloads: readonly { dropPercentage?: { numerator: number; denominator: number } | undefined }[],
+  path: string,
+  problems: Problems,
+): number {
+  if (overloads.length > 1)
+    problems.add(path, `Cluster drop_overloads config has ${overloads.length} categories. Envoy only support one.`)
+  const share = overloads[0]?.dropPercentage
+  if (share === undefined) return 0
+  const denominator = DENOMINATORS[share.denominator] ?? 100
+  const ratio = share.numerator / denominator
+  if (ratio > 1)
+    problems.add(
+      path,
+      `Cluster drop_overloads config is invalid. drop_ratio=${ratio}(Numerator ${share.numerator} / Denominator ${denominator}). The valid range is 0~1.`,
+    )
+  return ratio
+}
+
+/** Where an endpoint is checked: at another port, or another address (resolveHealthCheckAddress). */
+function compileHostCheck(
+  config: HealthCheckConfig,
+  where: AddressProto['address'],
+  path: string,
+  problems: Problems,
+): HostCheck {
+  const { portValue, hostname, disableActiveHealthCheck: disabled } = config
+  if (portValue > 0 && where.case !== 'socketAddress')
+    problems.add(path, 'Invalid host configuration: non-zero port for non-IP address')
+  const own = config.address?.address
+  if (own !== undefined && own.case !== undefined && own.case !== 'socketAddress')
+    problems.add(`${path}.health_check_config.address.${own.case}`, 'not supported')
+  let address: HostCheck['address']
+  if (own?.case === 'socketAddress') {
+    const { portSpecifier } = own.value
+    if (isIP(own.value.address) === 0)
+      problems.add(`${path}.health_check_config.address`, `malformed IP address: ${own.value.address}`)
+    const port = portSpecifier.case === 'portValue' ? portSpecifier.value : 0
+    address = { ip: own.value.address, port: portValue > 0 ? portValue : port }
+  } else if (portValue > 0 && where.case === 'socketAddress') address = { ip: where.value.address, port: portValue }
+  return { address, hostname, disabled }
 }
 
 /** Metadata as plain objects by namespace. */

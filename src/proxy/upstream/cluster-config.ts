@@ -1,13 +1,25 @@
 import { isIP } from 'node:net'
-import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
+import type {
+  Cluster as ClusterProto,
+  Cluster_CustomClusterType as CustomClusterType,
+} from '#gen/envoy/config/cluster/v3/cluster_pb.js'
+import type { DnsCacheConfig } from '#gen/envoy/extensions/common/dynamic_forward_proxy/v3/dns_cache_pb.js'
+import type { Runtime } from '../../runtime.ts'
 import { typeNameOf, unpack } from '../../xds/messages.ts'
 import { ConfigError } from '../context.ts'
 import { durationMs, Problems } from '../http/config.ts'
 import { type Assignment, compileAssignment, compileMetadata } from './assignment.ts'
 import { type BalancerFactory, compileBalancer } from './balancers/factory.ts'
+import type { DnsBackoff } from './discovery/dns-backoff.ts'
+import { compileDnsBackoff } from './discovery/dns-backoff.ts'
+import { compileDnsServers, FAMILIES } from './discovery/dns-cache-config.ts'
+import type { SubClusterSettings } from './discovery/sub-clusters.ts'
+import { compileHealthCheck } from './health/compile.ts'
+import type { HealthCheckSettings } from './health/settings.ts'
 import type { Metadata } from './host.ts'
 import { compileOutlier, type OutlierSettings } from './outlier-config.ts'
 import { compileHttpOptions, type HttpOptions } from './protocol-options.ts'
+import { checkCircuitBreakers } from './resources.ts'
 
 /** How a cluster finds its hosts. Times in ms. */
 export type DiscoverySettings =
@@ -16,7 +28,9 @@ export type DiscoverySettings =
   | {
       readonly type: 'strict-dns' | 'logical-dns'
       readonly refresh: number
-      readonly failureRefresh: number
+      readonly failure: DnsBackoff
+      /** Name servers to ask (`ip:port`); undefined: the proxy's resolver. */
+      readonly servers: readonly string[] | undefined
       readonly respectTtl: boolean
       /** ms at most that are added to the time between lookups. */
       readonly jitter: number
@@ -29,8 +43,19 @@ export type DiscoverySettings =
       readonly header: string | undefined
       readonly port: number | undefined
     }
+  | { readonly type: 'dynamic-forward-proxy'; readonly cache: DnsCacheConfig }
+  | { readonly type: 'sub-clusters'; readonly settings: SubClusterSettings }
+  | { readonly type: 'aggregate'; readonly clusters: readonly string[]; readonly panicThreshold: number }
 
 export type DnsFamily = 'auto' | 'v4' | 'v6' | 'v4-preferred' | 'all'
+
+/** Where connections come from. */
+export interface UpstreamBind {
+  /** Undefined: whatever address the system picks. */
+  readonly ip: string | undefined
+  /** 0: whatever port is free. */
+  readonly port: number
+}
 
 /** A cluster's config, compiled: immutable. Times in ms. */
 export interface ClusterSettings {
@@ -46,12 +71,19 @@ export interface ClusterSettings {
   readonly balancer: BalancerFactory | undefined
   /** 0 = each change acts at once. */
   readonly mergeWindow: number
-  readonly bind: string | undefined
+  readonly bind: UpstreamBind | undefined
   readonly keepAliveMs: number | undefined
   readonly closeOnHealthFailure: boolean
   readonly closeOnHostSetChange: boolean
   readonly metadata: Metadata
   readonly outlier: OutlierSettings | undefined
+  readonly healthCheck: HealthCheckSettings | undefined
+  /** Hosts that discovery drops go at once, even if their checks pass. */
+  readonly ignoreHealthOnRemoval: boolean
+  /** New hosts are left out of the arithmetic of panic until their first check. */
+  readonly ignoreNewHosts: boolean
+  /** Numbers of `HealthStatus` in which a host may be asked for by address. */
+  readonly overrideStatuses: ReadonlySet<number>
 }
 
 const KNOWN = new Set([
@@ -59,6 +91,7 @@ const KNOWN = new Set([
   'name',
   'altStatName',
   'type',
+  'clusterType',
   'edsClusterConfig',
   'connectTimeout',
   'perConnectionBufferLimitBytes',
@@ -79,6 +112,7 @@ const KNOWN = new Set([
   'typedDnsResolverConfig',
   'waitForWarmOnInit',
   'outlierDetection',
+  'healthChecks',
   'cleanupInterval',
   'upstreamBindConfig',
   'lbSubsetConfig',
@@ -106,15 +140,28 @@ const KNOWN_COMMON_LB = new Set([
   'closeConnectionsOnHostSetChange',
   'consistentHashingLbConfig',
   'ignoreNewHostsUntilFirstHc',
+  'overrideHostStatus',
 ])
+/** UNKNOWN, HEALTHY, DEGRADED (source/common/upstream/host_utility.cc createOverrideHostStatus). */
+const OVERRIDE_STATUSES = [0, 1, 5]
 const ONE_MIB = 1024 * 1024
 const TYPE = { STATIC: 0, STRICT_DNS: 1, LOGICAL_DNS: 2, EDS: 3, ORIGINAL_DST: 4 } as const
-const FAMILIES: readonly DnsFamily[] = ['auto', 'v4', 'v6', 'v4-preferred', 'all']
-const CARES = 'envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig'
-const GETADDRINFO = 'envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig'
+/** Extensions that stand for the plain types, under the names that Envoy registers them by. */
+const BY_NAME: Readonly<Record<string, number>> = {
+  'envoy.cluster.static': TYPE.STATIC,
+  'envoy.cluster.strict_dns': TYPE.STRICT_DNS,
+  'envoy.cluster.logical_dns': TYPE.LOGICAL_DNS,
+  'envoy.cluster.eds': TYPE.EDS,
+  'envoy.cluster.original_dst': TYPE.ORIGINAL_DST,
+}
+/** Kinds that pick the host themselves: no balancer goes with them, and they go with none. */
+const PICKING: ReadonlySet<string> = new Set(['original-dst', 'dynamic-forward-proxy', 'sub-clusters', 'aggregate'])
+const DYNAMIC_FORWARD_PROXY = 'envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig'
+const AGGREGATE = 'envoy.extensions.clusters.aggregate.v3.ClusterConfig'
+const DEFAULT_PANIC = 50
 
 /** Checks and compiles a cluster. Throws ConfigError with everything that is invalid or not supported. */
-export function compileCluster(proto: ClusterProto, notEnforced: (path: string) => void): ClusterSettings {
+export function compileCluster(proto: ClusterProto, runtime: Runtime): ClusterSettings {
   const problems = new Problems()
   compileFilters(proto, problems)
   if (proto.name === '') problems.add('name', 'value length must be at least 1 characters')
@@ -136,21 +183,28 @@ export function compileCluster(proto: ClusterProto, notEnforced: (path: string) 
       'LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint',
     )
   const balancer = compileBalancer(proto, problems)
-  if (balancer === undefined && discovery.type !== 'original-dst' && problems.errors.length === 0)
-    problems.add('lb_policy', 'CLUSTER_PROVIDED is only supported with ORIGINAL_DST')
-  if (discovery.type === 'original-dst' && balancer !== undefined)
-    problems.add('lb_policy', 'ORIGINAL_DST clusters must use CLUSTER_PROVIDED')
-  proto.circuitBreakers?.thresholds.forEach((t, i) => {
-    if (t.maxConnectionPools !== undefined)
-      problems.add(`circuit_breakers.thresholds[${i}].max_connection_pools`, 'not supported')
-  })
+  const picking = PICKING.has(discovery.type)
+  if (balancer === undefined && !picking && problems.errors.length === 0)
+    problems.add(
+      'lb_policy',
+      'cluster: LB policy CLUSTER_PROVIDED must be combined with a cluster type that provides its own load balancer',
+    )
+  if (balancer !== undefined && picking)
+    problems.add('lb_policy', `cluster: LB policy must be CLUSTER_PROVIDED with cluster type ${discovery.type}`)
+  checkCircuitBreakers(proto.circuitBreakers, problems)
+  if (proto.commonLbConfig?.consistentHashingLbConfig?.useHostnameForHashing && discovery.type !== 'strict-dns')
+    problems.add(
+      'common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing',
+      'Cannot use hostname for consistent hashing loadbalancing for this type of cluster',
+    )
+  const http = forwardProxyHttp(proto, compileHttpOptions(proto, bufferLimit, problems), problems)
   const keepAlive = proto.upstreamConnectionOptions?.tcpKeepalive
   const settings: ClusterSettings = {
     name: proto.name,
     observabilityName: proto.altStatName === '' ? proto.name : proto.altStatName,
     connectTimeout,
     bufferLimit,
-    http: compileHttpOptions(proto, bufferLimit, problems, notEnforced),
+    http,
     discovery,
     assignment,
     balancer,
@@ -162,6 +216,10 @@ export function compileCluster(proto: ClusterProto, notEnforced: (path: string) 
     closeOnHostSetChange: proto.commonLbConfig?.closeConnectionsOnHostSetChange ?? false,
     metadata: compileMetadata(proto.metadata),
     outlier: proto.outlierDetection ? compileOutlier(proto.outlierDetection, problems) : undefined,
+    healthCheck: compileHealthCheck(proto.healthChecks, http.protocol !== 'http1', runtime, problems),
+    ignoreHealthOnRemoval: proto.ignoreHealthOnHostRemoval,
+    ignoreNewHosts: proto.commonLbConfig?.ignoreNewHostsUntilFirstHc ?? false,
+    overrideStatuses: new Set(proto.commonLbConfig?.overrideHostStatus?.statuses ?? OVERRIDE_STATUSES),
   }
   if (problems.errors.length > 0) throw new ConfigError(problems.errors.map((e) => `cluster '${proto.name}': ${e}`))
   return settings
@@ -179,7 +237,10 @@ const METADATA_EXCHANGE = 'istio.metadata_exchange'
 
 function compileDiscovery(proto: ClusterProto, problems: Problems): DiscoverySettings {
   const { clusterDiscoveryType: type } = proto
-  switch (type.case === 'clusterType' ? -1 : (type.value ?? 0)) {
+  if (type.case === 'clusterType' && BY_NAME[type.value.name] === undefined)
+    return compileClusterType(type.value, proto, problems)
+  const number = type.case === 'clusterType' ? BY_NAME[type.value.name]! : (type.value ?? 0)
+  switch (number) {
     case TYPE.STATIC:
       return { type: 'static' }
     case TYPE.EDS: {
@@ -196,12 +257,13 @@ function compileDiscovery(proto: ClusterProto, problems: Problems): DiscoverySet
     }
     case TYPE.STRICT_DNS:
     case TYPE.LOGICAL_DNS: {
-      checkResolver(proto, problems)
+      const servers = compileDnsServers(proto.typedDnsResolverConfig, 'typed_dns_resolver_config', problems)
       const refresh = durationMs(proto.dnsRefreshRate) ?? 5000
       return {
-        type: type.value === TYPE.STRICT_DNS ? 'strict-dns' : 'logical-dns',
+        type: number === TYPE.STRICT_DNS ? 'strict-dns' : 'logical-dns',
         refresh,
-        failureRefresh: durationMs(proto.dnsFailureRefreshRate?.baseInterval) ?? refresh,
+        failure: compileDnsBackoff(proto.dnsFailureRefreshRate, refresh, 'dns_failure_refresh_rate', problems),
+        servers,
         respectTtl: proto.respectDnsTtl,
         jitter: durationMs(proto.dnsJitter) ?? 0,
         family: FAMILIES[proto.dnsLookupFamily] ?? 'auto',
@@ -217,24 +279,66 @@ function compileDiscovery(proto: ClusterProto, problems: Problems): DiscoverySet
         port: own?.upstreamPortOverride,
       }
     }
-    default: {
-      const name = type.case === 'clusterType' ? type.value.name : String(type.value)
-      problems.add('cluster_type', `${name} is not supported`)
+    default:
+      problems.add('type', `${number} is not supported`)
       return { type: 'static' }
-    }
   }
 }
 
-/** Names are resolved by the system; a config that asks for other servers cannot be honoured. */
-function checkResolver(proto: ClusterProto, problems: Problems): void {
-  const any = proto.typedDnsResolverConfig?.typedConfig
-  if (any === undefined || typeNameOf(any.typeUrl) === GETADDRINFO) return
-  const own = typeNameOf(any.typeUrl) === CARES ? unpack(any, CARES) : undefined
-  if (own === undefined) problems.add('typed_dns_resolver_config', `${typeNameOf(any.typeUrl)} is not supported`)
-  else if (own.resolvers.length > 0) problems.add('typed_dns_resolver_config.resolvers', 'not supported')
+/** Cluster types that are extensions. */
+function compileClusterType(type: CustomClusterType, proto: ClusterProto, problems: Problems): DiscoverySettings {
+  const any = type.typedConfig
+  const name = any === undefined ? '' : typeNameOf(any.typeUrl)
+  if (any !== undefined && name === DYNAMIC_FORWARD_PROXY) {
+    const config = unpack(any, DYNAMIC_FORWARD_PROXY)!
+    const at = 'cluster_type.typed_config'
+    if (config.allowCoalescedConnections) problems.add(`${at}.allow_coalesced_connections`, 'not supported')
+    const how = config.clusterImplementationSpecifier
+    if (how.case === 'dnsCacheConfig') return { type: 'dynamic-forward-proxy', cache: how.value }
+    if (how.case === 'subClustersConfig') {
+      const { maxSubClusters, subClusterTtl, lbPolicy, preresolveClusters } = how.value
+      if (preresolveClusters.length > 0) problems.add(`${at}.sub_clusters_config.preresolve_clusters`, 'not supported')
+      const settings = { max: maxSubClusters ?? 1024, ttl: durationMs(subClusterTtl) ?? 300_000, lbPolicy }
+      return { type: 'sub-clusters', settings }
+    }
+    problems.add(at, 'cluster_implementation_specifier: is required')
+  } else if (any !== undefined && name === AGGREGATE) {
+    const { clusters } = unpack(any, AGGREGATE)!
+    if (clusters.length === 0)
+      problems.add('cluster_type.typed_config.clusters', 'value must contain at least 1 item(s)')
+    const panicThreshold = proto.commonLbConfig?.healthyPanicThreshold?.value ?? DEFAULT_PANIC
+    return { type: 'aggregate', clusters, panicThreshold }
+  } else
+    problems.add(
+      'cluster_type',
+      `Didn't find a registered cluster factory implementation for name: '${type.name}'${name === '' ? '' : ` with type URL: '${name}'`}`,
+    )
+  return { type: 'static' }
 }
 
-function compileBind(proto: ClusterProto, problems: Problems): string | undefined {
+/**
+ * A dynamic forward proxy must check whom it talks to: SNI and the names of certificates follow the request, unless
+ * the config says that it need not (source/extensions/clusters/dynamic_forward_proxy/cluster.cc).
+ */
+function forwardProxyHttp(proto: ClusterProto, http: HttpOptions, problems: Problems): HttpOptions {
+  const type = proto.clusterDiscoveryType
+  const any = type.case === 'clusterType' ? type.value.typedConfig : undefined
+  const own = any && unpack(any, DYNAMIC_FORWARD_PROXY)
+  if (own === undefined) return http
+  const typed = Object.keys(proto.typedExtensionProtocolOptions).length > 0
+  const checked =
+    !typed && proto.upstreamHttpProtocolOptions === undefined
+      ? { ...http, autoSni: true, autoSanValidation: true }
+      : http
+  if (!own.allowInsecureClusterOptions && !(checked.autoSni && checked.autoSanValidation))
+    problems.add(
+      'cluster_type',
+      'dynamic_forward_proxy cluster must have auto_sni and auto_san_validation true unless allow_insecure_cluster_options is set.',
+    )
+  return checked
+}
+
+function compileBind(proto: ClusterProto, problems: Problems): UpstreamBind | undefined {
   const bind = proto.upstreamBindConfig
   if (!bind) return undefined
   problems.refuseUnknown(bind, new Set(['sourceAddress', 'freebind']), 'upstream_bind_config')
@@ -242,7 +346,9 @@ function compileBind(proto: ClusterProto, problems: Problems): string | undefine
   if (address === undefined) return undefined
   if (isIP(address) === 0) problems.add('upstream_bind_config.source_address', `malformed IP address: ${address}`)
   const port = bind.sourceAddress?.portSpecifier
-  if (port?.case === 'portValue' && port.value !== 0)
-    problems.add('upstream_bind_config.source_address.port_value', 'not supported')
-  return address === '0.0.0.0' || address === '::' ? undefined : address
+  if (port?.case === 'namedPort') problems.add('upstream_bind_config.source_address.named_port', 'not supported')
+  return {
+    ip: address === '0.0.0.0' || address === '::' ? undefined : address,
+    port: port?.case === 'portValue' ? port.value : 0,
+  }
 }

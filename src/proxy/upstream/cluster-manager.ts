@@ -3,18 +3,22 @@ import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/clust
 import type { ClusterLoadAssignment } from '#gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import type { Runtime } from '../../runtime.ts'
 import { schemaOf } from '../../xds/messages.ts'
-import { ConfigError } from '../context.ts'
+import { ConfigError, type LogFiles } from '../context.ts'
 import { Problems } from '../http/config.ts'
 import type { AddressBook } from '../listener/connection.ts'
 import type { Gauge, StatsStore } from '../observe/stats.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import { type Assignment, compileAssignment } from './assignment.ts'
-import type { Cluster, ClusterManager } from './cluster.ts'
+import type { ClusterManager } from './cluster.ts'
 import { compileCluster } from './cluster-config.ts'
+import type { ClusterDeps } from './cluster-deps.ts'
 import { type ClusterDescription, describeCluster } from './describe.ts'
+import { DnsCaches } from './discovery/dns-cache-config.ts'
+import type { ClusterMaker } from './discovery/sub-clusters.ts'
+import { LocalCluster } from './local-cluster.ts'
 import type { OutlierEvent } from './outlier-detection.ts'
 import { type Resolver, systemResolver } from './resolver.ts'
-import { type ClusterDeps, RuntimeCluster } from './runtime-cluster.ts'
+import { RuntimeCluster } from './runtime-cluster.ts'
 
 /** What a cluster manager is built with. */
 export interface ClusterManagerOptions {
@@ -26,8 +30,14 @@ export interface ClusterManagerOptions {
   readonly resolver?: Resolver | undefined
   /** Each ejection and its end, for the event log. */
   readonly onOutlier?: ((cluster: string, event: OutlierEvent) => void) | undefined
-  /** Told of config that is understood and accepted, but has no effect. */
-  readonly notEnforced?: ((path: string) => void) | undefined
+  /** Caches of names, shared with filters; own ones if left out. */
+  readonly caches?: DnsCaches | undefined
+  /** Where health checks log their events. */
+  readonly logs?: LogFiles | undefined
+  /** Where this proxy runs: its hosts come first, and zone-aware routing prefers them. */
+  readonly locality?: { readonly region: string; readonly zone: string; readonly subZone: string } | undefined
+  /** The static cluster that this proxy belongs to, for zone-aware routing. */
+  readonly localClusterName?: string | undefined
 }
 
 /** A cluster as config dumps show it. */
@@ -64,9 +74,8 @@ export function createClusterManager(options: ClusterManagerOptions): ClusterCon
  * A changed cluster takes over once it is warm; until then the old one serves, and afterwards its
  * connections finish what they carry.
  */
-export class ClusterControl implements ClusterManager {
+export class ClusterControl implements ClusterManager, ClusterMaker {
   private readonly deps: ClusterDeps
-  private readonly notEnforced: (path: string) => void
   private readonly active = new Map<string, Held>()
   private readonly warming = new Map<string, Held>()
   private readonly assignments = new Map<string, EndpointsEntry & { compiled: Assignment }>()
@@ -75,15 +84,18 @@ export class ClusterControl implements ClusterManager {
   private readonly activeGauge: Gauge
   private readonly warmingGauge: Gauge
   private edsWanted: readonly string[] = []
+  /** Names of clusters that others made. */
+  private readonly internal = new Set<string>()
   private sorted: readonly RuntimeCluster[] | undefined
+  private readonly local: LocalCluster | undefined
 
   constructor(options: ClusterManagerOptions) {
     const { stats } = options
-    this.notEnforced = options.notEnforced ?? (() => {})
     const counter = (name: string) => stats.counter(`cluster_manager.${name}`)
     for (const name of ['cluster_added', 'cluster_modified', 'cluster_removed']) counter(name)
     this.activeGauge = stats.gauge('cluster_manager.active_clusters')
     this.warmingGauge = stats.gauge('cluster_manager.warming_clusters')
+    this.local = options.localClusterName ? new LocalCluster(options.localClusterName) : undefined
     this.deps = {
       runtime: options.runtime,
       stats,
@@ -91,6 +103,11 @@ export class ClusterControl implements ClusterManager {
       secrets: options.secrets,
       resolver: options.resolver ?? systemResolver,
       onOutlier: options.onOutlier ?? (() => {}),
+      logs: options.logs,
+      locality: options.locality,
+      local: this.local,
+      caches: options.caches ?? new DnsCaches(options.runtime, stats, options.resolver ?? systemResolver),
+      clusters: this,
       merge: {
         updated: counter('cluster_updated'),
         viaMerge: counter('cluster_updated_via_merge'),
@@ -100,8 +117,12 @@ export class ClusterControl implements ClusterManager {
     }
   }
 
-  get(name: string): Cluster | undefined {
+  get(name: string): RuntimeCluster | undefined {
     return this.active.get(name)?.cluster
+  }
+
+  has(name: string): boolean {
+    return this.active.has(name) || this.warming.has(name)
   }
 
   all(): readonly RuntimeCluster[] {
@@ -127,7 +148,12 @@ export class ClusterControl implements ClusterManager {
       for (const cluster of made) cluster.close()
       problems.throwIfAny()
     }
-    for (const cluster of made) this.begin(cluster)
+    for (const cluster of made) {
+      this.count('cluster_added')
+      this.begin(cluster)
+    }
+    const { local } = this
+    if (local !== undefined && !local.attached) throw new ConfigError([`local cluster '${local.name}' must be defined`])
   }
 
   /**
@@ -148,6 +174,7 @@ export class ClusterControl implements ClusterManager {
 
   /** Removes a cluster that CDS brought; false when there is none. */
   remove(name: string): boolean {
+    if (this.internal.has(name)) return false
     let removed = false
     for (const map of [this.active, this.warming]) {
       const held = map.get(name)
@@ -192,8 +219,22 @@ export class ClusterControl implements ClusterManager {
   }
 
   /** Calls `fn` each time a cluster has become active. */
-  onWarm(fn: (name: string) => void): void {
+  onWarm(fn: (name: string) => void): { close(): void } {
     this.warmListeners.add(fn)
+    return { close: () => this.warmListeners.delete(fn) }
+  }
+
+  /** Adds a cluster that another made; CDS cannot remove it. Throws ConfigError. */
+  addInternal(config: ClusterProto): void {
+    if (this.has(config.name)) return
+    this.count('cluster_added')
+    const cluster = this.create(config, '', true)
+    this.internal.add(config.name)
+    this.begin(cluster)
+  }
+
+  removeInternal(name: string): void {
+    if (this.internal.delete(name)) this.remove(name)
   }
 
   /** Clusters that wait for endpoints, secrets or names; sorted. Empty: CDS may be acknowledged, listeners may start. */
@@ -204,7 +245,7 @@ export class ClusterControl implements ClusterManager {
   /** Names of clusters that CDS brought, warming ones too; sorted. */
   dynamicNames(): readonly string[] {
     return this.entries()
-      .filter((e) => e.dynamic)
+      .filter((e) => e.dynamic && !this.internal.has(e.name))
       .map((e) => e.name)
       .filter((name, i, all) => all.indexOf(name) === i)
   }
@@ -247,16 +288,17 @@ export class ClusterControl implements ClusterManager {
   }
 
   private create(config: ClusterProto, version: string, viaApi: boolean): RuntimeCluster {
-    const settings = compileCluster(config, this.notEnforced)
+    const settings = compileCluster(config, this.deps.runtime)
     try {
       const cluster: RuntimeCluster = new RuntimeCluster(
         config,
         settings,
-        this.deps,
+        this.local?.name === config.name ? { ...this.deps, local: undefined } : this.deps,
         { version, viaApi },
         (name) => this.assignments.get(name)?.compiled,
         () => this.activate(cluster),
       )
+      if (this.local?.name === config.name) this.local.attach(cluster.hosts)
       return cluster
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error

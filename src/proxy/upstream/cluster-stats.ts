@@ -1,8 +1,9 @@
+import { Http2Stats } from '../http2/stats.ts'
 import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
 import type { BalancerStats } from './balancers/balancer.ts'
 import type { ClusterStatsView } from './cluster.ts'
 
-const COUNTERS = `assignment_stale assignment_timeout_received bind_errors lb_healthy_panic lb_local_cluster_not_ok
+const COUNTERS = `assignment_stale assignment_timeout_received assignment_use_cached bind_errors lb_healthy_panic lb_local_cluster_not_ok
 lb_recalculate_zone_structures lb_subsets_created lb_subsets_fallback lb_subsets_fallback_panic lb_subsets_removed
 lb_subsets_selected lb_zone_cluster_too_small lb_zone_no_capacity_left lb_zone_number_differs
 lb_zone_routing_all_directly lb_zone_routing_cross_zone lb_zone_routing_sampled membership_change
@@ -12,19 +13,21 @@ upstream_cx_connect_timeout upstream_cx_connect_with_0_rtt upstream_cx_destroy u
 upstream_cx_destroy_local_with_active_rq upstream_cx_destroy_remote upstream_cx_destroy_remote_with_active_rq
 upstream_cx_destroy_with_active_rq upstream_cx_http1_total upstream_cx_http2_total upstream_cx_http3_total
 upstream_cx_idle_timeout upstream_cx_max_duration_reached upstream_cx_max_requests upstream_cx_none_healthy
-upstream_cx_overflow upstream_cx_pool_overflow upstream_cx_protocol_error upstream_cx_rx_bytes_total
+upstream_cx_overflow upstream_cx_pool_overflow upstream_cx_preconnect_skipped upstream_cx_protocol_error upstream_cx_rx_bytes_total
 upstream_cx_total upstream_cx_tx_bytes_total upstream_flow_control_backed_up_total
 upstream_flow_control_drained_total upstream_flow_control_paused_reading_total
 upstream_flow_control_resumed_reading_total upstream_internal_redirect_failed_total
-upstream_internal_redirect_succeeded_total upstream_rq_0rtt upstream_rq_active_overflow upstream_rq_cancelled
+upstream_http3_broken
+upstream_internal_redirect_succeeded_total upstream_queue_overloaded upstream_rq_0rtt upstream_rq_active_overflow upstream_rq_cancelled
 upstream_rq_completed upstream_rq_maintenance_mode upstream_rq_max_duration_reached
 upstream_rq_pending_failure_eject upstream_rq_pending_overflow upstream_rq_pending_total upstream_rq_per_try_idle_timeout
 upstream_rq_per_try_timeout upstream_rq_retry upstream_rq_retry_backoff_exponential
 upstream_rq_retry_backoff_ratelimited upstream_rq_retry_limit_exceeded upstream_rq_retry_overflow
-upstream_rq_retry_success upstream_rq_rx_reset upstream_rq_timeout upstream_rq_total upstream_rq_tx_reset`
+upstream_rq_retry_success upstream_rq_rx_reset upstream_rq_rx_reset_no_error
+upstream_rq_timeout upstream_rq_total upstream_rq_tx_reset`
 const GAUGES = `lb_subsets_active max_host_weight membership_degraded membership_excluded membership_healthy
 membership_total upstream_cx_active upstream_cx_rx_bytes_buffered upstream_cx_tx_bytes_buffered upstream_rq_active
-upstream_rq_pending_active version`
+upstream_rq_pending_active version warming_state`
 
 /** The statistics of one cluster (envoy/upstream/upstream.h); the hot ones have fields. */
 export class ClusterStats implements ClusterStatsView {
@@ -33,6 +36,9 @@ export class ClusterStats implements ClusterStatsView {
   private readonly store: StatsStore
   private readonly responses = new Map<number, readonly Counter[]>()
   private readonly requestTime: Histogram
+  private internalTime: Histogram | undefined
+  private externalTime: Histogram | undefined
+  private http2Stats: Http2Stats | undefined
   readonly connectMs: Histogram
   readonly lengthMs: Histogram
   readonly cxTotal: Counter
@@ -102,13 +108,28 @@ export class ClusterStats implements ClusterStatsView {
     this.membershipExcluded = this.gauge('membership_excluded')
     this.balancer = {
       healthyPanic: this.counter('lb_healthy_panic'),
+      requestsActive: this.rqActive,
+      recalculateZones: this.counter('lb_recalculate_zone_structures'),
+      localClusterNotOk: this.counter('lb_local_cluster_not_ok'),
+      zoneClusterTooSmall: this.counter('lb_zone_cluster_too_small'),
+      zoneRoutingAllDirectly: this.counter('lb_zone_routing_all_directly'),
+      zoneRoutingSampled: this.counter('lb_zone_routing_sampled'),
+      zoneRoutingCrossZone: this.counter('lb_zone_routing_cross_zone'),
+      zoneNoCapacityLeft: this.counter('lb_zone_no_capacity_left'),
       subsetsActive: this.gauge('lb_subsets_active'),
       subsetsCreated: this.counter('lb_subsets_created'),
       subsetsRemoved: this.counter('lb_subsets_removed'),
       subsetsSelected: this.counter('lb_subsets_selected'),
       subsetsFallback: this.counter('lb_subsets_fallback'),
       subsetsFallbackPanic: this.counter('lb_subsets_fallback_panic'),
+      subsetsDuplicates: { set: (n) => this.gauge('lb_subsets_single_host_per_subset_duplicate').set(n) },
     }
+  }
+
+  /** Counters of the HTTP/2 codec: made with the first connection that speaks it. */
+  get http2(): Http2Stats {
+    this.http2Stats ??= new Http2Stats(this.store, this.prefix)
+    return this.http2Stats
   }
 
   counter(name: string): Counter {
@@ -141,12 +162,24 @@ export class ClusterStats implements ClusterStatsView {
   }
 
   private codes(prefix: string, code: number): Counter[] {
-    const group = code >= 100 && code < 600 ? [this.counter(`${prefix}upstream_rq_${Math.floor(code / 100)}xx`)] : []
-    return [this.counter(`${prefix}upstream_rq_completed`), ...group, this.counter(`${prefix}upstream_rq_${code}`)]
+    const known = code >= 100 && code < 600 ? [`${Math.floor(code / 100)}xx`, String(code)] : ['unknown']
+    return ['completed', ...known].map((name) => this.counter(`${prefix}upstream_rq_${name}`))
   }
 
-  recordRequestTime(ms: number): void {
+  histogram(name: string): Histogram {
+    return this.store.histogram(this.prefix + name)
+  }
+
+  recordRequestTime(ms: number, internal: boolean, canary: boolean): void {
     this.requestTime.record(ms)
+    if (internal) {
+      this.internalTime ??= this.histogram('internal.upstream_rq_time')
+      this.internalTime.record(ms)
+    } else {
+      this.externalTime ??= this.histogram('external.upstream_rq_time')
+      this.externalTime.record(ms)
+    }
+    if (canary) this.histogram('canary.upstream_rq_time').record(ms)
   }
 
   /** Counts a closed upstream connection (source/common/upstream reportUpstreamCxDestroy). */

@@ -2,9 +2,10 @@ import type { Runtime } from '../../runtime.ts'
 import type { ClientConnectionHandler } from '../http/codec.ts'
 import { createClientConnection } from '../http1/client.ts'
 import type { Http1ClientSettings } from '../http1/settings.ts'
-import { createHttp2ClientConnection, type Http2ClientSettings } from '../http2/client.ts'
+import { createHttp2ClientConnection, type Http2ClientOptions } from '../http2/client.ts'
 import type { AddressBook, Transport, TransportHandler } from '../listener/connection.ts'
 import { type ConnectAttempt, connectTransport } from '../net/transport.ts'
+import type { UpstreamBind } from './cluster-config.ts'
 import type { ClusterStats } from './cluster-stats.ts'
 import type { ConnectionFactory, ConnectionOpened } from './pooled-connection.ts'
 import type { UpstreamSocket } from './transport-socket.ts'
@@ -15,11 +16,13 @@ export interface DialSettings {
   readonly runtime: Runtime
   readonly book: AddressBook
   /** Logical source address from upstream_bind_config. */
-  readonly bind: string | undefined
+  readonly bind: UpstreamBind | undefined
   readonly bufferLimit: number
   /** tcp_keepalive: ms until the first probe; undefined = off. */
   readonly keepAliveMs: number | undefined
   readonly stats: ClusterStats
+  /** Some limit is tight enough for the order of accepting and connecting to show. */
+  readonly tightLimits: boolean
 }
 
 /** How one attempt ended. */
@@ -44,7 +47,7 @@ const NOTHING: ConnectAttempt = { cancel: () => {} }
 
 /** What to connect to, and how. */
 export interface DialTarget {
-  readonly host: UpstreamHost
+  readonly host: Pick<UpstreamHost, 'address' | 'pipe'>
   readonly socket: UpstreamSocket
   readonly sni: string | undefined
   /** Replaces the configured ALPN list. */
@@ -63,12 +66,14 @@ export function dial(target: DialTarget, settings: DialSettings, watcher: DialWa
     return NOTHING
   }
   return connectTransport(
-    { address: host.address, pipe: host.pipe, bind: settings.bind },
+    { address: host.address, pipe: host.pipe, bind: settings.bind?.ip, bindPort: settings.bind?.port },
     {
       runtime: settings.runtime,
       book: settings.book,
       bufferLimit: settings.bufferLimit,
       tls,
+      yieldToAccepts: settings.tightLimits,
+      preface: socket.preface && ((local, remote) => socket.preface?.(local, remote)),
       keepAlive: settings.keepAliveMs === undefined ? undefined : { initialDelayMs: settings.keepAliveMs },
     },
     {
@@ -114,12 +119,12 @@ export class Http2Factory implements ConnectionFactory {
   readonly concurrency: number
   private readonly target: DialTarget
   private readonly dialing: DialSettings
-  private readonly http2: Http2ClientSettings
+  private readonly http2: Http2ClientOptions
 
-  constructor(target: DialTarget, dialing: DialSettings, concurrency: number, http2: Http2ClientSettings) {
+  constructor(target: DialTarget, dialing: DialSettings, http2: Http2ClientOptions) {
     this.target = target
     this.dialing = dialing
-    this.concurrency = concurrency
+    this.concurrency = http2.settings.maxConcurrentStreams
     this.http2 = http2
   }
 
@@ -131,11 +136,46 @@ export class Http2Factory implements ConnectionFactory {
   }
 }
 
+/** Opens connections to one host that speak what TLS agrees on (source/common/http/mixed_conn_pool.cc). */
+export class AutoFactory implements ConnectionFactory {
+  readonly protocol = 'auto'
+  readonly concurrency: number
+  private readonly target: DialTarget
+  private readonly dialing: DialSettings
+  private readonly http1: Http1ClientSettings
+  private readonly http2: Http2ClientOptions
+
+  constructor(target: DialTarget, dialing: DialSettings, http1: Http1ClientSettings, http2: Http2ClientOptions) {
+    this.target = target
+    this.dialing = dialing
+    this.concurrency = http2.settings.maxConcurrentStreams
+    this.http1 = http1
+    this.http2 = http2
+  }
+
+  open(handler: ClientConnectionHandler, opened: ConnectionOpened): ConnectAttempt {
+    return dial(this.target, this.dialing, {
+      onConnected: (transport) => {
+        const connection =
+          transport.info.tls?.alpn === 'h2'
+            ? createHttp2ClientConnection(transport, this.http2, handler)
+            : createClientConnection(transport, this.http1, handler)
+        opened.onOpen(connection, transport)
+      },
+      onFailed: (remote, details) => opened.onError(remote, details),
+    })
+  }
+}
+
 /** A transport that tells its cluster when it closes; for byte connections, whose user sets the handler. */
 export class TrackedTransport implements Transport, TransportHandler {
-  private readonly inner: Transport
+  /** The transport itself; what is done to it looks like the peer's doing. */
+  readonly inner: Transport
   private readonly onGone: (remote: boolean, transport: Transport) => void
   private closing = false
+  private sentEnd = false
+  /** Both sides have half-closed, the peer last. */
+  private peerEndedLast = false
   handler: TransportHandler = IDLE
 
   constructor(inner: Transport, onGone: (remote: boolean, transport: Transport) => void) {
@@ -156,6 +196,7 @@ export class TrackedTransport implements Transport, TransportHandler {
     return this.inner.write(bytes)
   }
   end(): void {
+    this.sentEnd = true
     this.inner.end()
   }
   close(): void {
@@ -176,13 +217,14 @@ export class TrackedTransport implements Transport, TransportHandler {
     this.handler.onData(chunk)
   }
   onEnd(): void {
+    this.peerEndedLast = this.sentEnd
     this.handler.onEnd()
   }
   onDrain(): void {
     this.handler.onDrain()
   }
   onClose(error: string | undefined): void {
-    this.onGone(!this.closing, this.inner)
+    this.onGone(this.peerEndedLast || !this.closing, this.inner)
     this.handler.onClose(error)
   }
 }

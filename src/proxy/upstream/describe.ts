@@ -1,3 +1,4 @@
+import { formatAddress } from '../listener/connection.ts'
 import { HostHealth } from './host.ts'
 import type { PriorityResources } from './resources.ts'
 import type { RuntimeCluster } from './runtime-cluster.ts'
@@ -51,8 +52,10 @@ const FLAGS: readonly (readonly [bit: number, name: string])[] = [
   [HostHealth.FAILED_EDS_HEALTH, 'failed_eds_health'],
   [HostHealth.DEGRADED_ACTIVE_HC, 'degraded_active_hc'],
   [HostHealth.DEGRADED_EDS_HEALTH, 'degraded_eds_health'],
+  [HostHealth.PENDING_DYNAMIC_REMOVAL, 'pending_dynamic_removal'],
   [HostHealth.PENDING_ACTIVE_HC, 'pending_active_hc'],
   [HostHealth.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, 'excluded_via_immediate_hc_fail'],
+  [HostHealth.ACTIVE_HC_TIMEOUT, 'active_hc_timeout'],
   [HostHealth.EDS_STATUS_DRAINING, 'eds_status_draining'],
 ]
 
@@ -92,11 +95,13 @@ function breakers(r: PriorityResources): BreakerDescription {
   }
 }
 
+/** Kinds of clusters whose hosts have names that are shown. */
+const NAMED: ReadonlySet<string> = new Set(['strict-dns', 'logical-dns', 'eds', 'dynamic-forward-proxy'])
+
 function describeHost(cluster: RuntimeCluster, host: UpstreamHost): HostDescription {
   const { stats } = host
-  const dns = cluster.settings.discovery.type === 'strict-dns' || cluster.settings.discovery.type === 'logical-dns'
   return {
-    address: host.key,
+    address: host.pipe ?? formatAddress(host.address),
     host,
     stats: [
       ['cx_active', stats.cxActive.value],
@@ -109,7 +114,7 @@ function describeHost(cluster: RuntimeCluster, host: UpstreamHost): HostDescript
       ['rq_timeout', stats.rqTimeout.value],
       ['rq_total', stats.rqTotal.value],
     ],
-    hostname: dns || cluster.settings.discovery.type === 'eds' ? host.hostname : '',
+    hostname: NAMED.has(cluster.settings.discovery.type) ? host.hostname : '',
     healthFlags: healthFlags(host.health),
     weight: host.weight,
     ...host.locality,

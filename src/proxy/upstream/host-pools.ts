@@ -1,6 +1,7 @@
 import type { RoutingPriority } from './cluster.ts'
 import type { HttpPool } from './http-pool.ts'
 import type { ConnectionFactory } from './pooled-connection.ts'
+import type { Resource } from './resources.ts'
 import type { UpstreamSocket } from './transport-socket.ts'
 import type { UpstreamHost } from './upstream-host.ts'
 
@@ -27,6 +28,16 @@ export class HostPools {
     this.create = create
   }
 
+  /**
+   * Whether the limit of pools lets a request of this priority go to the host: it has one, or there is room for one, or
+   * one that is idle makes room (source/common/upstream/conn_pool_map_impl.h).
+   */
+  admits(host: UpstreamHost, priority: RoutingPriority, pools: Resource): boolean {
+    if (pools.canCreate) return true
+    const mine = this.byHost.get(host)?.filter(({ key, pool }) => key.priority === priority && pool.isCounted) ?? []
+    return mine.length > 0
+  }
+
   /** The pool for a request, made when there is none. */
   get(
     host: UpstreamHost,
@@ -49,21 +60,28 @@ export class HostPools {
         key.socket === socket &&
         key.sni === sni &&
         sameList(key.alpn, alpn)
-      )
+      ) {
+        pool.count()
         return pool
+      }
     }
     const key = { priority, protocol, socket, sni, alpn }
     const pool = this.create(host, key)
+    if (!pool.resources.pools.canCreate)
+      entries.find((e) => e.key.priority === priority && e.pool.idle)?.pool.closeAll()
     entries.push({ key, pool })
+    pool.count()
     return pool
   }
 
   /** Forgets a pool that is empty, unless it is the plain one that the next request will want again. */
   onEmpty(pool: HttpPool): void {
+    pool.uncount()
     const entries = this.byHost.get(pool.host)
     const index = entries?.findIndex((e) => e.pool === pool) ?? -1
     if (entries === undefined || index < 0) return
-    if (entries[index]!.key.sni !== undefined || pool.isDrained) entries.splice(index, 1)
+    const { key } = entries[index]!
+    if (key.sni !== undefined || key.socket.transient === true || pool.isDrained) entries.splice(index, 1)
     if (entries.length === 0) this.byHost.delete(pool.host)
   }
 

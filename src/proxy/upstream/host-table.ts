@@ -35,12 +35,16 @@ export class HostTable {
   private readonly balancer: LoadBalancer | undefined
   /** ms; 0 = no merging. */
   private readonly window: number
+  /** Where this proxy runs. */
+  private readonly locality: UpstreamHost['locality'] | undefined
   private byPriority: UpstreamHost[][] = [[]]
   private byKey = new Map<string, UpstreamHost>()
   private policy: AssignmentPolicy = DEFAULT_POLICY
   /** What the balancer knows, by priority. */
   private delivered: HostSet[] = [buildHostSet(0, [], DEFAULT_POLICY)]
   private readonly deliveries: Delivery[] = []
+  private serving = false
+  private readonly listeners = new Set<() => void>()
 
   constructor(
     runtime: Runtime,
@@ -48,17 +52,35 @@ export class HostTable {
     merge: MergeStats,
     balancer: LoadBalancer | undefined,
     window: number,
+    locality?: UpstreamHost['locality'],
   ) {
     this.runtime = runtime
     this.stats = stats
     this.merge = merge
     this.balancer = balancer
     this.window = window
+    this.locality = locality
     balancer?.update(this.delivered)
+  }
+
+  /** The first priority, as balancers know it. */
+  get first(): HostSet {
+    return this.delivered[0]!
+  }
+
+  /** Calls `fn` each time that balancers learn of something; returns what stops that. */
+  onDelivery(fn: () => void): () => void {
+    this.listeners.add(fn)
+    return () => this.listeners.delete(fn)
   }
 
   get all(): readonly UpstreamHost[] {
     return this.byPriority.length === 1 ? this.byPriority[0]! : this.byPriority.flat()
+  }
+
+  /** What the balancer knows; another array after each change. */
+  get sets(): readonly HostSet[] {
+    return this.delivered
   }
 
   get(key: string): UpstreamHost | undefined {
@@ -81,7 +103,12 @@ export class HostTable {
       const key = hostKey(config)
       if (byKey.has(key)) continue
       let host = before.get(key)
-      if (host !== undefined && sameLocality(host, config) && host.hostname === config.hostname) {
+      if (
+        host !== undefined &&
+        sameLocality(host, config) &&
+        host.hostname === config.hostname &&
+        sameCheck(host, config)
+      ) {
         if (host.priority !== config.priority) touched.add(host.priority).add(config.priority)
         if (differs(host, config)) changed.add(config.priority)
         host.update(config)
@@ -108,7 +135,7 @@ export class HostTable {
       if (touched.has(p) || p >= this.delivered.length) this.deliver(p, false)
       else if (changed.has(p) || policyChanged) this.deliver(p, true)
     }
-    if (added.length + removed.length > 0) this.stats.membershipChange.inc()
+    for (const _ of new Set([...added, ...removed].map((host) => host.priority))) this.stats.membershipChange.inc()
     this.refreshGauges()
     return { added, removed }
   }
@@ -119,11 +146,27 @@ export class HostTable {
     if (this.byKey.get(host.key) === host) this.deliver(host.priority, true)
   }
 
+  /**
+   * The cluster begins to serve: from now on changes are counted and merged. `reload`: the health of hosts has
+   * changed since they came.
+   */
+  begin(reload: boolean): void {
+    this.serving = true
+    if (!reload) return
+    this.refreshGauges()
+    for (let p = 0; p < this.byPriority.length; p++) this.deliverNow(p)
+  }
+
   close(): void {
     for (const d of this.deliveries) d?.timer?.cancel()
+    this.balancer?.close?.()
   }
 
   private deliver(priority: number, mergeable: boolean): void {
+    if (!this.serving) {
+      this.deliverNow(priority)
+      return
+    }
     if (this.window > 0 && this.postpone(priority, mergeable)) return
     this.merge.updated.inc()
     this.deliverNow(priority)
@@ -156,9 +199,10 @@ export class HostTable {
 
   private deliverNow(priority: number): void {
     const sets = this.delivered.slice()
-    while (sets.length < this.byPriority.length) sets.push(buildHostSet(sets.length, [], this.policy))
-    sets[priority] = buildHostSet(priority, this.byPriority[priority] ?? [], this.policy)
+    while (sets.length < this.byPriority.length) sets.push(buildHostSet(sets.length, [], this.policy, this.locality))
+    sets[priority] = buildHostSet(priority, this.byPriority[priority] ?? [], this.policy, this.locality)
     this.delivered = sets
+    for (const fn of this.listeners) fn()
     this.balancer?.update(sets)
   }
 
@@ -192,6 +236,15 @@ function sameLocality(host: UpstreamHost, config: HostConfig): boolean {
   const a = host.locality
   const b = config.locality
   return a.region === b.region && a.zone === b.zone && a.subZone === b.subZone
+}
+
+/** Where a host is checked belongs to its identity: with another place, what is known of it counts no more. */
+function sameCheck(host: UpstreamHost, config: HostConfig): boolean {
+  const [a, b] = [host.check, config.check]
+  return (
+    a === b ||
+    (a?.disabled === b?.disabled && a?.address?.ip === b?.address?.ip && a?.address?.port === b?.address?.port)
+  )
 }
 
 function samePolicy(a: AssignmentPolicy, b: AssignmentPolicy): boolean {

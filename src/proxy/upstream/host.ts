@@ -11,6 +11,9 @@ export const HostHealth = {
   PENDING_ACTIVE_HC: 32,
   EXCLUDED_VIA_IMMEDIATE_HC_FAIL: 64,
   EDS_STATUS_DRAINING: 128,
+  /** Gone from discovery, but kept while its checks pass. */
+  PENDING_DYNAMIC_REMOVAL: 256,
+  ACTIVE_HC_TIMEOUT: 512,
 } as const
 
 /** Plain-object metadata by filter namespace (`envoy.lb`, `envoy.transport_socket_match`, `istio`…). */

@@ -14,7 +14,6 @@ import type { UpstreamHost } from './upstream-host.ts'
 
 /** What a pool needs of its cluster. */
 export interface PoolOwner extends ConnectionOwner {
-  readonly maxConnectionsPerHost: number
   /** The pool has neither connections nor waiting requests. */
   onPoolEmpty(pool: HttpPool): void
 }
@@ -38,6 +37,8 @@ export class HttpPool {
   private pendingTail: PendingRequest | undefined
   private pendingCount = 0
   private idleTimer: Timer | undefined
+  /** Counted among the pools of the cluster: from its first request until it is empty. */
+  private counted = false
   private drained = false
 
   constructor(owner: PoolOwner, host: UpstreamHost, resources: PriorityResources, factory: ConnectionFactory) {
@@ -64,6 +65,31 @@ export class HttpPool {
     this.enqueue(request)
     this.openIfNeeded()
     return request.pool === undefined ? undefined : request
+  }
+
+  /** It is about to be used. */
+  count(): void {
+    if (this.counted) return
+    this.counted = true
+    this.resources.pools.inc()
+  }
+
+  /** It is empty, and is as good as gone. */
+  uncount(): void {
+    if (!this.counted) return
+    this.counted = false
+    this.resources.pools.dec()
+  }
+
+  get isCounted(): boolean {
+    return this.counted
+  }
+
+  /** Nothing waits, and no connection carries anything. */
+  get idle(): boolean {
+    if (this.pendingCount > 0) return false
+    for (const c of this.connections) if (c.streams > 0) return false
+    return true
   }
 
   /** Closes free connections, lets busy ones finish, then goes away. Requests that wait are still served. */
@@ -106,7 +132,7 @@ export class HttpPool {
       stats.cxMaxRequests.inc()
       this.unready(c)
       c.state = ConnectionState.DRAINING
-    } else if (c.streams + 1 >= this.factory.concurrency) {
+    } else if (c.streams + 1 >= c.limit) {
       this.unready(c)
       c.state = ConnectionState.BUSY
     }
@@ -142,6 +168,12 @@ export class HttpPool {
     if (this.idleTimer === undefined && c.state === ConnectionState.READY) this.armIdleTimer()
   }
 
+  /** It carries as many streams as it can. */
+  setBusy(c: PooledConnection): void {
+    this.unready(c)
+    c.state = ConnectionState.BUSY
+  }
+
   setDraining(c: PooledConnection): void {
     this.unready(c)
     c.state = ConnectionState.DRAINING
@@ -157,8 +189,8 @@ export class HttpPool {
     c.newer = undefined
   }
 
-  /** Gives free connections to waiting requests, the longest waiting first. */
-  private serve(): void {
+  /** Gives free connections to waiting requests, the longest waiting first; where none is free, asks for one. */
+  serve(): void {
     while (this.pendingHead !== undefined && this.readyHead !== undefined) {
       const request = this.pendingHead
       this.dequeue(request)
@@ -175,9 +207,9 @@ export class HttpPool {
   }
 
   private openOne(): boolean {
-    const { connections } = this.resources
+    const { connections, connectionsPerHost } = this.resources
     const { cxActive } = this.host.stats
-    const allowed = connections.canCreate && cxActive.value < this.owner.maxConnectionsPerHost
+    const allowed = connections.canCreate && cxActive.value < connectionsPerHost
     if (!allowed) {
       this.owner.stats.cxOverflow.inc()
       // A pool without any connection may always have one: nothing else would ever serve its requests.
@@ -191,7 +223,7 @@ export class HttpPool {
     stats.cxTotal.inc()
     stats.cxActive.inc()
     if (this.factory.protocol === 'HTTP/2') stats.cxHttp2Total.inc()
-    else stats.cxHttp1Total.inc()
+    else if (this.factory.protocol === 'HTTP/1.1') stats.cxHttp1Total.inc()
     this.host.stats.cxTotal.inc()
     cxActive.inc()
     c.start()

@@ -9,6 +9,8 @@ export interface OutlierSettings {
   readonly maxEjectionTimeJitter: number
   readonly maxEjectionPercent: number
   readonly alwaysEjectOneHost: boolean
+  /** An active health check that passes ends an ejection. */
+  readonly unejectOnHealthCheck: boolean
   readonly split: boolean
   readonly consecutive5xx: number
   readonly enforcingConsecutive5xx: number
@@ -45,6 +47,7 @@ export function compileOutlier(c: OutlierDetection, problems: Problems): Outlier
     maxEjectionTimeJitter: durationMs(c.maxEjectionTimeJitter) ?? 0,
     maxEjectionPercent: percent(c.maxEjectionPercent, 10, 'max_ejection_percent'),
     alwaysEjectOneHost: c.alwaysEjectOneHost ?? false,
+    unejectOnHealthCheck: c.successfulActiveHealthCheckUnejectHost ?? true,
     split: c.splitExternalLocalOriginErrors,
     consecutive5xx: c.consecutive5xx ?? 5,
     enforcingConsecutive5xx: percent(c.enforcingConsecutive5xx, 100, 'enforcing_consecutive_5xx'),

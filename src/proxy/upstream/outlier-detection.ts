@@ -20,13 +20,25 @@ export interface OutlierEvent {
   readonly action: 'EJECT' | 'UNEJECT'
   readonly type: EjectionType | undefined
   readonly host: UpstreamHost
-  /** How often the host has been ejected, this time included. */
+  /** How often the host has been ejected, this time included when it is. */
   readonly ejections: number
+  /** Whether an ejection is carried out; always false of its end, as Envoy logs it. */
   readonly enforced: boolean
+  /** ms since it was let back (of an ejection) or ejected (of its end); undefined when it never was. */
+  readonly sinceLast: number | undefined
+  /** Success rates in per cent when one of them was the reason. */
+  readonly rates: { readonly host: number; readonly average: number; readonly threshold: number } | undefined
 }
 
 /** What the router and the TCP proxy report of one attempt. */
-export type OutlierInput = number | 'connect-success' | 'connect-failed' | 'timeout' | 'local-reset'
+/** `alternate-timeout`: the client wanted a timeout told as a 204, and so it counts, unless errors are split. */
+export type OutlierInput =
+  | number
+  | 'connect-success'
+  | 'connect-failed'
+  | 'timeout'
+  | 'alternate-timeout'
+  | 'local-reset'
 
 class Bucket {
   total = 0
@@ -66,6 +78,7 @@ export class OutlierDetector {
   private readonly enforcedTotal: Counter
   private readonly deprecatedTotal: Counter
   private readonly deprecated5xx: Counter
+  private readonly deprecatedSuccessRate: Counter
   private timer: Timer | undefined
   /** Averages of the last interval, for `/clusters`; -1 when there were too few hosts. */
   readonly averages = { external: -1, externalThreshold: -1, local: -1, localThreshold: -1 }
@@ -88,6 +101,7 @@ export class OutlierDetector {
     this.enforcedTotal = stats.counter('outlier_detection.ejections_enforced_total')
     this.deprecatedTotal = stats.counter('outlier_detection.ejections_total')
     this.deprecated5xx = stats.counter('outlier_detection.ejections_consecutive_5xx')
+    this.deprecatedSuccessRate = stats.counter('outlier_detection.ejections_success_rate')
     for (const type of TYPES) {
       stats.counter(`outlier_detection.ejections_detected_${type}`)
       stats.counter(`outlier_detection.ejections_enforced_${type}`)
@@ -120,7 +134,15 @@ export class OutlierDetector {
       this.putCode(host, m, result)
     } else if (this.settings.split) this.putLocal(host, m, result === 'connect-success')
     else if (result === 'timeout') this.putCode(host, m, 504)
+    else if (result === 'alternate-timeout') this.putCode(host, m, 204)
     else if (result !== 'connect-success') this.putCode(host, m, 503)
+  }
+
+  /** An active health check of an ejected host passed: it need not wait for the end of its time. */
+  passedHealthCheck(host: UpstreamHost): void {
+    const m = this.monitors.get(host)
+    if (m !== undefined && isEjected(host) && this.settings.unejectOnHealthCheck)
+      this.uneject(host, m, this.runtime.now())
   }
 
   private putCode(host: UpstreamHost, m: Monitor, code: number): void {
@@ -133,12 +155,12 @@ export class OutlierDetector {
     }
     if (code === 502 || code === 503 || code === 504) {
       if (++m.consecutiveGateway === this.settings.consecutiveGatewayFailure) {
-        this.detected(host, m, 'consecutive_gateway_failure')
+        this.detectedConsecutive(host, m, 'consecutive_gateway_failure')
         m.consecutiveGateway = 0
       }
     } else m.consecutiveGateway = 0
     if (++m.consecutive5xx === this.settings.consecutive5xx) {
-      this.detected(host, m, 'consecutive_5xx')
+      this.detectedConsecutive(host, m, 'consecutive_5xx')
       m.consecutive5xx = 0
     }
   }
@@ -149,13 +171,18 @@ export class OutlierDetector {
       m.local.success++
       m.consecutiveLocal = 0
     } else if (++m.consecutiveLocal === this.settings.consecutiveLocalOriginFailure) {
-      this.detected(host, m, 'consecutive_local_origin_failure')
+      this.detectedConsecutive(host, m, 'consecutive_local_origin_failure')
       m.consecutiveLocal = 0
     }
   }
 
-  private detected(host: UpstreamHost, m: Monitor, type: EjectionType): void {
+  private detectedConsecutive(host: UpstreamHost, m: Monitor, type: EjectionType): void {
     if (isEjected(host)) return
+    this.detected(host, m, type)
+    if (type === 'consecutive_5xx') this.deprecated5xx.inc()
+  }
+
+  private detected(host: UpstreamHost, m: Monitor, type: EjectionType): void {
     this.stats.counter(`outlier_detection.ejections_detected_${type}`).inc()
     this.eject(host, m, type)
   }
@@ -167,12 +194,11 @@ export class OutlierDetector {
       this.overflow.inc()
       return
     }
-    if (type === 'consecutive_5xx') this.deprecated5xx.inc()
+    if (type === 'consecutive_5xx' || type === 'success_rate') this.deprecatedTotal.inc()
     const enforced = runtime.randomU32() % 100 < this.enforcing(type)
     if (enforced) {
       this.active.inc()
       this.enforcedTotal.inc()
-      this.deprecatedTotal.inc()
       this.stats.counter(`outlier_detection.ejections_enforced_${type}`).inc()
       host.health |= HostHealth.FAILED_OUTLIER_CHECK
       m.ejectedAt = runtime.now()
@@ -181,7 +207,30 @@ export class OutlierDetector {
       if (m.backoff * settings.baseEjectionTime < settings.maxEjectionTime + settings.baseEjectionTime) m.backoff++
       this.changed(host)
     }
-    this.log({ action: 'EJECT', type, host, ejections: m.ejections + (enforced ? 0 : 1), enforced })
+    const sinceLast = m.unejectedAt === undefined ? undefined : runtime.now() - m.unejectedAt
+    this.log({
+      action: 'EJECT',
+      type,
+      host,
+      ejections: m.ejections,
+      enforced,
+      sinceLast,
+      rates: this.rates(host, type),
+    })
+  }
+
+  private rates(host: UpstreamHost, type: EjectionType): OutlierEvent['rates'] {
+    const { external, externalThreshold, local, localThreshold } = this.averages
+    switch (type) {
+      case 'success_rate':
+      case 'failure_percentage':
+        return { host: host.successRate, average: external, threshold: externalThreshold }
+      case 'local_origin_success_rate':
+      case 'local_origin_failure_percentage':
+        return { host: host.localOriginSuccessRate, average: local, threshold: localThreshold }
+      default:
+        return undefined
+    }
   }
 
   private enforcing(type: EjectionType): number {
@@ -220,6 +269,8 @@ export class OutlierDetector {
       m.external = new Bucket()
       m.localBefore = m.local
       m.local = new Bucket()
+      host.successRate = -1
+      host.localOriginSuccessRate = -1
     }
     this.checkRates(false)
     this.checkRates(true)
@@ -244,39 +295,61 @@ export class OutlierDetector {
     m.consecutiveLocal = 0
     m.unejectedAt = now
     this.changed(host)
-    this.log({ action: 'UNEJECT', type: undefined, host, ejections: m.ejections, enforced: true })
+    const sinceLast = m.ejectedAt === undefined ? undefined : now - m.ejectedAt
+    const { ejections } = m
+    this.log({ action: 'UNEJECT', type: undefined, host, ejections, enforced: false, sinceLast, rates: undefined })
   }
 
   /** Ejects by success rate against the others' mean, then by failure percentage. */
   private checkRates(local: boolean): void {
     const s = this.settings
-    const all: { host: UpstreamHost; m: Monitor; rate: number; total: number }[] = []
-    for (const [host, m] of this.monitors) {
-      const bucket = local ? m.localBefore : m.externalBefore
-      const rate = bucket.total === 0 ? -1 : (100 * bucket.success) / bucket.total
-      const shown = bucket.total >= Math.min(s.successRateRequestVolume, s.failurePercentageRequestVolume) ? rate : -1
-      if (local) host.localOriginSuccessRate = shown
-      else host.successRate = shown
-      if (bucket.total > 0 && !isEjected(host)) all.push({ host, m, rate, total: bucket.total })
-    }
+    const all = this.judge(local)
     const judged = all.filter((h) => h.total >= s.successRateRequestVolume)
-    let mean = -1
-    let threshold = -1
-    if (judged.length > 0 && judged.length >= s.successRateMinimumHosts) {
-      mean = judged.reduce((n, h) => n + h.rate, 0) / judged.length
-      const variance = judged.reduce((n, h) => n + (h.rate - mean) ** 2, 0) / judged.length
-      threshold = mean - (Math.sqrt(variance) * s.successRateStdevFactor) / 1000
-      for (const { host, m, rate } of judged)
-        if (rate < threshold) this.detected(host, m, local ? 'local_origin_success_rate' : 'success_rate')
-    }
+    const enough = judged.length > 0 && judged.length >= s.successRateMinimumHosts
+    const { mean, threshold } = enough ? expected(judged, s.successRateStdevFactor) : { mean: -1, threshold: -1 }
+    // Before anything is ejected: the event log tells them.
     if (local) Object.assign(this.averages, { local: mean, localThreshold: threshold })
     else Object.assign(this.averages, { external: mean, externalThreshold: threshold })
+    if (enough) {
+      for (const { host, m, rate } of judged) {
+        if (rate >= threshold) continue
+        this.deprecatedSuccessRate.inc()
+        this.detected(host, m, local ? 'local_origin_success_rate' : 'success_rate')
+      }
+    }
     const counted = all.filter((h) => h.total >= s.failurePercentageRequestVolume)
     if (counted.length === 0 || counted.length < s.failurePercentageMinimumHosts) return
+    // As in Envoy, a host that the success rate has just ejected is ejected once more, and counts twice as active.
     for (const { host, m, rate } of counted)
       if (100 - rate >= s.failurePercentageThreshold)
         this.detected(host, m, local ? 'local_origin_failure_percentage' : 'failure_percentage')
   }
+
+  /** The hosts that are not ejected and had traffic in the last interval. None when they are too few for any verdict. */
+  private judge(local: boolean): { host: UpstreamHost; m: Monitor; rate: number; total: number }[] {
+    const s = this.settings
+    const { size } = this.monitors
+    const judged: { host: UpstreamHost; m: Monitor; rate: number; total: number }[] = []
+    if (size < s.successRateMinimumHosts && size < s.failurePercentageMinimumHosts) return judged
+    for (const [host, m] of this.monitors) {
+      const { total, success } = local ? m.localBefore : m.externalBefore
+      if (total === 0 || isEjected(host)) continue
+      const rate = (100 * success) / total
+      if (total >= Math.min(s.successRateRequestVolume, s.failurePercentageRequestVolume)) {
+        if (local) host.localOriginSuccessRate = rate
+        else host.successRate = rate
+      }
+      judged.push({ host, m, rate, total })
+    }
+    return judged
+  }
+}
+
+/** The mean of the success rates, and how low one may be: so many thousandths of a standard deviation below it. */
+function expected(judged: readonly { readonly rate: number }[], factor: number): { mean: number; threshold: number } {
+  const mean = judged.reduce((n, h) => n + h.rate, 0) / judged.length
+  const variance = judged.reduce((n, h) => n + (h.rate - mean) ** 2, 0) / judged.length
+  return { mean, threshold: mean - (Math.sqrt(variance) * factor) / 1000 }
 }
 
 const TYPES: readonly EjectionType[] = [

@@ -13,7 +13,8 @@ export interface ConnectionOpened {
 
 /** Opens connections of one kind to one host: with its address, transport socket, SNI, ALPN and codec. */
 export interface ConnectionFactory {
-  readonly protocol: 'HTTP/1.1' | 'HTTP/2'
+  /** `auto`: what TLS agrees on. */
+  readonly protocol: 'HTTP/1.1' | 'HTTP/2' | 'auto'
   /** Streams that one connection carries at a time. */
   readonly concurrency: number
   open(handler: ClientConnectionHandler, opened: ConnectionOpened): { cancel(): void }
@@ -36,8 +37,10 @@ export interface ConnectionKeeper {
   readonly isDrained: boolean
   connected(c: PooledConnection): void
   makeReady(c: PooledConnection): void
+  serve(): void
   becameIdle(c: PooledConnection): void
   setDraining(c: PooledConnection): void
+  setBusy(c: PooledConnection): void
   release(streams: number): void
   closed(c: PooledConnection, remote: boolean, interrupted: boolean, failure: ConnectFailure | undefined): void
 }
@@ -59,12 +62,16 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
   connection: ClientConnection | undefined
   /** Streams it may still carry. */
   remaining: number
+  /** Streams that it carries at a time. */
+  limit: number
   /** Streams on it now. */
   streams = 0
   idleSince = 0
   newer: PooledConnection | undefined
   older: PooledConnection | undefined
   private transport: Transport | undefined
+  /** The stream that ends now did not come to its end. */
+  private streamWasReset = false
   private received = 0
   private sent = 0
   private attempt: { cancel(): void } | undefined
@@ -74,6 +81,7 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
   constructor(pool: ConnectionKeeper) {
     this.pool = pool
     this.startedAt = pool.owner.runtime.now()
+    this.limit = pool.factory.concurrency
     const { maxRequestsPerConnection } = pool.owner.http
     this.remaining = maxRequestsPerConnection === 0 ? Number.POSITIVE_INFINITY : maxRequestsPerConnection
   }
@@ -94,6 +102,7 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
     this.attempt = undefined
     this.connection = connection
     this.transport = transport
+    if (this.pool.factory.protocol === 'auto') this.settleProtocol(connection)
     const { owner } = this.pool
     if (owner.http.maxConnectionDuration > 0) {
       this.durationTimer = owner.runtime.after(owner.http.maxConnectionDuration, () => {
@@ -102,6 +111,23 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
       })
     }
     this.pool.connected(this)
+  }
+
+  /** What the connection speaks was open until now. */
+  private settleProtocol(connection: ClientConnection): void {
+    const { stats } = this.pool.owner
+    if (connection.protocol === 'HTTP/2') stats.cxHttp2Total.inc()
+    else {
+      stats.cxHttp1Total.inc()
+      this.limit = 1
+    }
+  }
+
+  /** The server says how many streams it takes. */
+  onStreamLimit(streams: number): void {
+    this.limit = Math.min(this.pool.factory.concurrency, streams)
+    if (this.state === ConnectionState.READY && this.streams >= this.limit) this.pool.setBusy(this)
+    else if (this.state === ConnectionState.BUSY && this.streams < this.limit) this.pool.makeReady(this)
   }
 
   onError(remote: boolean, details: string | undefined): void {
@@ -114,19 +140,36 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
   }
 
   onIdle(): void {
+    const complete = !this.streamWasReset
+    this.streamWasReset = false
     this.countBytes()
     this.settle()
     if (this.state === ConnectionState.DRAINING) {
-      if (this.streams === 0) this.close()
+      if (this.streams === 0) {
+        // Envoy counts one where an HTTP/2 connection is closed from within its last response.
+        if (complete && this.connection?.protocol === 'HTTP/2') this.pool.owner.stats.cxProtocolError.inc()
+        this.close()
+        // Envoy asks again for those that wait, once by the close and once by the answer.
+        this.pool.serve()
+      }
     } else if (this.state === ConnectionState.BUSY) {
       if (this.pool.isDrained && this.streams === 0) this.close()
       else if (this.pool.isDrained) this.pool.setDraining(this)
-      else this.pool.makeReady(this)
+      else if (this.streams < this.limit) this.pool.makeReady(this)
     } else if (this.state === ConnectionState.READY && this.streams === 0) this.pool.becameIdle(this)
   }
 
   onDrain(): void {
+    if (this.connection?.protocol === 'HTTP/2') this.pool.owner.stats.counter('upstream_cx_close_notify').inc()
     this.drain()
+  }
+
+  onStreamReset(reason: ResetReason): void {
+    const { stats } = this.pool.owner
+    this.streamWasReset = true
+    if (reason === 'remote reset') stats.counter('upstream_rq_rx_reset').inc()
+    else if (reason === 'local reset' || reason === 'protocol error') stats.counter('upstream_rq_tx_reset').inc()
+    else if (reason === 'connection termination') stats.rqPendingFailureEject.inc()
   }
 
   onProtocolError(): void {

@@ -17,8 +17,10 @@ export interface HostSet {
   readonly healthy: readonly UpstreamHost[]
   readonly degraded: readonly UpstreamHost[]
   readonly excluded: number
-  /** One entry per locality, sorted by region, zone and sub zone. */
+  /** One entry per locality, the proxy's own first, the others sorted by region, zone and sub zone. */
   readonly localities: readonly LocalityHosts[]
+  /** The first locality is the proxy's own. */
+  readonly hasLocal: boolean
   /** Whether any locality has a weight. */
   readonly weighted: boolean
   /** Percent; 140 by default. */
@@ -32,6 +34,8 @@ export interface AssignmentPolicy {
   readonly weightedPriorityHealth: boolean
   /** Locality weights by priority and locality key. */
   readonly localityWeights: ReadonlyMap<string, number>
+  /** Share of requests that are refused, 0 to 1. */
+  readonly dropOverload?: number
 }
 
 /** The policy of a cluster whose assignment states none. */
@@ -47,7 +51,12 @@ export function localityKey(priority: number, l: UpstreamHost['locality']): stri
 }
 
 /** Sorts the hosts of one priority into a snapshot. Health is read now, once. */
-export function buildHostSet(priority: number, hosts: readonly UpstreamHost[], policy: AssignmentPolicy): HostSet {
+export function buildHostSet(
+  priority: number,
+  hosts: readonly UpstreamHost[],
+  policy: AssignmentPolicy,
+  own?: UpstreamHost['locality'],
+): HostSet {
   const byLocality = new Map<string, UpstreamHost[]>()
   for (const host of hosts) {
     const key = localityKey(priority, host.locality)
@@ -56,7 +65,10 @@ export function buildHostSet(priority: number, hosts: readonly UpstreamHost[], p
     else byLocality.set(key, [host])
   }
   let weighted = false
-  const localities = [...byLocality.keys()].sort().map((key) => {
+  const ownKey = own && localityKey(priority, own)
+  const hasLocal = ownKey !== undefined && byLocality.has(ownKey)
+  const others = [...byLocality.keys()].filter((key) => key !== ownKey).sort()
+  const localities = (hasLocal ? [ownKey, ...others] : others).map((key) => {
     const all = byLocality.get(key)!
     const weight = policy.localityWeights.get(key)
     if (weight !== undefined) weighted = true
@@ -66,6 +78,7 @@ export function buildHostSet(priority: number, hosts: readonly UpstreamHost[], p
     priority,
     ...byHealth(hosts),
     localities,
+    hasLocal,
     weighted,
     overprovisioningFactor: policy.overprovisioningFactor,
     weightedPriorityHealth: policy.weightedPriorityHealth,

@@ -7,8 +7,10 @@ import type {
 } from '#gen/envoy/config/core/v3/protocol_pb.js'
 import { typeNameOf, unpack } from '../../xds/messages.ts'
 import { durationMs, type Problems } from '../http/config.ts'
+import { preservedCase } from '../http1/preserve-case.ts'
 import { type Http1ClientSettings, http1ClientSettings } from '../http1/settings.ts'
-import { HTTP2_CLIENT_DEFAULTS, type Http2ClientSettings } from '../http2/client.ts'
+import { compileHttp2Settings, type Http2Settings } from '../http2/settings.ts'
+import { compileErrorMatcher, type ErrorMatcher } from './error-matcher.ts'
 
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
 /** Under this key Istio's own builds expect the options of TCP protocols; both sides ignore other keys. */
@@ -21,9 +23,9 @@ export type UpstreamProtocol = 'http1' | 'http2' | 'downstream' | 'auto'
 export interface HttpOptions {
   readonly protocol: UpstreamProtocol
   readonly http1: Http1ClientSettings
-  readonly http2: Http2ClientSettings
-  /** Streams per HTTP/2 connection. */
-  readonly maxConcurrentStreams: number
+  readonly http2: Http2Settings
+  /** Lines of a response's head. */
+  readonly maxHeadersCount: number
   readonly idleTimeout: number
   readonly maxConnectionDuration: number
   /** 0 = no limit. */
@@ -34,6 +36,8 @@ export interface HttpOptions {
   readonly autoSanValidation: boolean
   /** Header whose value is the SNI, instead of the authority. */
   readonly autoSniHeader: string
+  /** Which responses count as errors for outlier detection; undefined: the 5xx. */
+  readonly errorMatcher: ErrorMatcher | undefined
 }
 
 const ONE_HOUR = 3_600_000
@@ -44,18 +48,6 @@ const COMMON_KNOWN = new Set([
   'maxHeadersCount',
   'maxStreamDuration',
   'maxRequestsPerConnection',
-])
-const HTTP2_KNOWN = new Set([
-  'maxConcurrentStreams',
-  'initialStreamWindowSize',
-  'initialConnectionWindowSize',
-  'connectionKeepalive',
-  'allowConnect',
-  'allowMetadata',
-  'hpackTableSize',
-  'overrideStreamErrorOnInvalidHttpMessage',
-  'useOghttp2Codec',
-  'maxOutboundFrames',
 ])
 const HTTP1_KNOWN = new Set([
   'allowAbsoluteUrl',
@@ -69,12 +61,8 @@ const HTTP1_KNOWN = new Set([
 ])
 
 /** Compiles the HTTP options of a cluster: the typed extension, or the old fields of the cluster itself. */
-export function compileHttpOptions(
-  cluster: ClusterProto,
-  bufferLimit: number,
-  problems: Problems,
-  notEnforced: (path: string) => void,
-): HttpOptions {
+export function compileHttpOptions(cluster: ClusterProto, bufferLimit: number, problems: Problems): HttpOptions {
+  let errorMatcher: ErrorMatcher | undefined
   let common: CommonOptions | undefined = cluster.commonHttpProtocolOptions
   let upstream: UpstreamHttpProtocolOptions | undefined = cluster.upstreamHttpProtocolOptions
   let http1: Http1ProtocolOptions | undefined = cluster.httpProtocolOptions
@@ -95,7 +83,8 @@ export function compileHttpOptions(
     const options = unpack(any, HTTP_OPTIONS)!
     common = options.commonHttpProtocolOptions
     upstream = options.upstreamHttpProtocolOptions
-    if (options.outlierDetection) notEnforced('cluster http_protocol_options.outlier_detection.error_matcher')
+    const own = options.outlierDetection?.errorMatcher
+    if (own) errorMatcher = compileErrorMatcher(own, `${path}.outlier_detection.error_matcher`, problems)
     if (options.httpFilters.some((f) => !f.name.endsWith('upstream_codec')))
       problems.add(`${path}.http_filters`, 'not supported')
     const choice = options.upstreamProtocolOptions
@@ -128,9 +117,6 @@ export function compileHttpOptions(
     }
   }
   if (common) problems.refuseUnknown(common, COMMON_KNOWN, 'common_http_protocol_options')
-  if (http2) problems.refuseUnknown(http2, HTTP2_KNOWN, 'http2_protocol_options')
-  if (http2?.connectionKeepalive) notEnforced(`cluster http2_protocol_options.connection_keepalive`)
-  if (protocol === 'auto') notEnforced('cluster auto_config: HTTP/2, HTTP/1.1 is spoken')
   if (http1) problems.refuseUnknown(http1, HTTP1_KNOWN, 'http_protocol_options')
   return {
     protocol,
@@ -138,14 +124,12 @@ export function compileHttpOptions(
       maxHeadersCount: common?.maxHeadersCount ?? 100,
       enableTrailers: http1?.enableTrailers ?? false,
       allowChunkedLength: http1?.allowChunkedLength ?? false,
-      headerCase: headerCase(http1, problems),
+      headerCase: headerCase(http1),
+      preserveCase: problems.collect('http_protocol_options', () => preservedCase(http1)),
       bufferLimit,
     }),
-    http2: {
-      streamWindow: http2?.initialStreamWindowSize ?? HTTP2_CLIENT_DEFAULTS.streamWindow,
-      connectionWindow: http2?.initialConnectionWindowSize ?? HTTP2_CLIENT_DEFAULTS.connectionWindow,
-    },
-    maxConcurrentStreams: http2?.maxConcurrentStreams ?? 1024,
+    http2: compileHttp2Settings(http2, problems, 'http2_protocol_options'),
+    maxHeadersCount: common?.maxHeadersCount ?? 100,
     idleTimeout: durationMs(common?.idleTimeout) ?? ONE_HOUR,
     maxConnectionDuration: durationMs(common?.maxConnectionDuration) ?? 0,
     maxRequestsPerConnection: common?.maxRequestsPerConnection ?? cluster.maxRequestsPerConnection ?? 0,
@@ -153,12 +137,11 @@ export function compileHttpOptions(
     autoSni: upstream?.autoSni ?? false,
     autoSanValidation: upstream?.autoSanValidation ?? false,
     autoSniHeader: upstream?.overrideAutoSniHeader ?? '',
+    errorMatcher,
   }
 }
 
-function headerCase(http1: Http1ProtocolOptions | undefined, problems: Problems): 'lower' | 'proper' {
+function headerCase(http1: Http1ProtocolOptions | undefined): 'lower' | 'proper' {
   const format = http1?.headerKeyFormat?.headerFormat
-  if (format?.case === 'statefulFormatter')
-    problems.add('http_protocol_options.header_key_format.stateful_formatter', 'not supported')
   return format?.case === 'properCaseWords' ? 'proper' : 'lower'
 }

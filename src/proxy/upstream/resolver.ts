@@ -1,5 +1,6 @@
 import dns from 'node:dns'
 import type { DnsFamily } from './cluster-config.ts'
+import { dnsOutcome } from './discovery/dns-servers.ts'
 
 /** What a lookup found; `ttl` in ms where the source says one. */
 export interface Resolved {
@@ -7,11 +8,22 @@ export interface Resolved {
   readonly ttl: number | undefined
 }
 
+/** Why a lookup gave no address, in c-ares' words: `cares_norecords:Domain name not found`. */
+export type DnsFailure = string
+
 /** Resolves names; injected so that a mesh can answer from its own table. */
 export interface Resolver {
-  /** `undefined`: the lookup failed. An empty list: the name exists, without addresses of that family. */
-  resolve(name: string, family: DnsFamily, wantTtl: boolean, done: (result: Resolved | undefined) => void): void
+  /** `undefined`: the lookup failed. An empty list: there is no such name, or it has no addresses of that family. */
+  resolve(
+    name: string,
+    family: DnsFamily,
+    wantTtl: boolean,
+    done: (result: Resolved | undefined, failure?: DnsFailure) => void,
+  ): void
 }
+
+/** getaddrinfo's codes by those of c-ares. */
+const GETADDRINFO: Readonly<Record<string, string>> = { EAI_AGAIN: 'ETIMEOUT', EAI_NODATA: 'ENODATA' }
 
 /** The system's resolver: hosts file first, as getaddrinfo has it. */
 export const systemResolver: Resolver = {
@@ -19,12 +31,13 @@ export const systemResolver: Resolver = {
     const only = family === 'v4' ? 4 : family === 'v6' ? 6 : 0
     dns.lookup(name, { all: true, family: only }, (error, found) => {
       if (error) {
-        done(error.code === 'ENODATA' ? { addresses: [], ttl: undefined } : undefined)
+        done(...dnsOutcome(GETADDRINFO[error.code ?? ''] ?? error.code ?? 'ESERVFAIL'))
         return
       }
       const addresses = choose(found, family)
       if (!wantTtl || addresses.length === 0) {
-        done({ addresses, ttl: undefined })
+        if (addresses.length === 0) done(...dnsOutcome('ENODATA'))
+        else done({ addresses, ttl: undefined })
         return
       }
       ttlOf(name, addresses, (ttl) => done({ addresses, ttl }))

@@ -1,52 +1,43 @@
-import { isIP } from 'node:net'
 import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
 import type { Runtime, Timer } from '../../runtime.ts'
 import type { ClientStreamHandler } from '../http/codec.ts'
-import { type HeaderName, headerName } from '../http/headers.ts'
-import type { AddressBook } from '../listener/connection.ts'
-import type { StatsStore } from '../observe/stats.ts'
-import type { SecretProvider } from '../tls/secrets.ts'
+import type { Http2ClientOptions } from '../http2/client.ts'
 import type { Assignment } from './assignment.ts'
+import { AutoSni } from './auto-sni.ts'
 import type {
   Cluster,
   ConnectCallbacks,
+  DynamicForward,
   LoadBalancerContext,
   Pending,
   PoolCallbacks,
   RoutingPriority,
 } from './cluster.ts'
 import type { ClusterSettings } from './cluster-config.ts'
+import type { ClusterDeps } from './cluster-deps.ts'
 import { ClusterStats } from './cluster-stats.ts'
-import { type DialSettings, Http1Factory, Http2Factory } from './connect.ts'
+import type { DialSettings, TrackedTransport } from './connect.ts'
+import { createDiscovery } from './discovery/create.ts'
 import type { Discovery, DiscoverySink } from './discovery/discovery.ts'
-import { DnsDiscovery } from './discovery/dns.ts'
 import { EdsDiscovery } from './discovery/eds.ts'
-import { OriginalDstDiscovery } from './discovery/original-dst.ts'
-import type { Host } from './host.ts'
+import { arrangeChecked } from './health/arrange.ts'
+import type { HealthChecker, HealthCheckerOwner } from './health/health-checker.ts'
+import { createHealthChecker } from './health/probes.ts'
+import { type Host, HostHealth } from './host.ts'
 import { HostPools } from './host-pools.ts'
-import { HostTable, type MergeStats } from './host-table.ts'
+import { HostTable } from './host-table.ts'
 import { HttpPool, type PoolOwner } from './http-pool.ts'
-import { OutlierDetector, type OutlierEvent, type OutlierInput } from './outlier-detection.ts'
-import type { AssignmentPolicy } from './priority-set.ts'
-import type { Resolver } from './resolver.ts'
+import { OutlierDetector, type OutlierInput } from './outlier-detection.ts'
+import { poolFactory } from './pool-factory.ts'
+import type { ConnectionFactory } from './pooled-connection.ts'
+import type { AssignmentPolicy, HostSet } from './priority-set.ts'
 import { Resources } from './resources.ts'
 import { openTcp } from './tcp-connect.ts'
 import { TransportSockets, type UpstreamSocket } from './transport-socket.ts'
 import type { HostConfig, UpstreamHost } from './upstream-host.ts'
 
-/** What all clusters of a proxy share. */
-export interface ClusterDeps {
-  readonly runtime: Runtime
-  readonly stats: StatsStore
-  readonly book: AddressBook
-  readonly secrets: SecretProvider
-  readonly resolver: Resolver
-  readonly merge: MergeStats
-  readonly onOutlier: (cluster: string, event: OutlierEvent) => void
-}
-
 /** One cluster at work (source/common/upstream/upstream_impl.cc, cluster_manager_impl.cc ClusterEntry). */
-export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
+export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, HealthCheckerOwner {
   readonly config: ClusterProto
   readonly settings: ClusterSettings
   readonly runtime: Runtime
@@ -54,6 +45,11 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   readonly resources: Resources
   readonly hosts: HostTable
   readonly outlier: OutlierDetector | undefined
+  readonly byteConnections = new Map<TrackedTransport, UpstreamHost>()
+  readonly health: HealthChecker | undefined
+  readonly dynamicForward: DynamicForward | undefined
+  dropOverload: number | undefined = undefined
+  readonly failHealthNow: ((host: Host) => void) | undefined
   /** CDS version; empty for static clusters. */
   readonly version: string
   readonly addedViaApi: boolean
@@ -61,18 +57,19 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   private readonly socketOf = new WeakMap<UpstreamHost, UpstreamSocket>()
   private readonly balancer: { chooseHost(context: LoadBalancerContext): UpstreamHost | undefined }
   private readonly discovery: Discovery | undefined
+  /** Set where hosts may belong to other clusters, which then do the work. */
+  private readonly ownerOf: ((host: Host) => Cluster | undefined) | undefined
   private readonly pools: HostPools
   private readonly dialing: DialSettings
   private readonly warmed: () => void
-  private found = false
+  private found: { readonly configs: readonly HostConfig[]; readonly policy: AssignmentPolicy } | undefined
+  private isDiscovered = false
   /** False once the time to wait for secrets is over: connections then fail until they come. */
   private secretsAwaited = true
   private secretsTimer: Timer | undefined
   private isWarm = false
   private closed = false
-  private readonly sniHeader: HeaderName | undefined
-  private lastAuthority = ''
-  private lastSni: string | undefined
+  private readonly autoSni: AutoSni | undefined
 
   /** Throws ConfigError for what its transport sockets refuse. `warmed` is called once, maybe inside `start`. */
   constructor(
@@ -89,12 +86,12 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
     this.version = origin.version
     this.addedViaApi = origin.viaApi
     this.warmed = warmed
-    this.sniHeader = settings.http.autoSniHeader === '' ? undefined : headerName(settings.http.autoSniHeader)
+    if (settings.http.autoSni) this.autoSni = new AutoSni(settings.http.autoSniHeader)
     this.stats = new ClusterStats(settings.observabilityName, deps.stats)
     this.sockets = new TransportSockets(config, settings.http.autoSanValidation, deps.secrets, this.stats)
     this.resources = new Resources(config.circuitBreakers, this.stats.prefix, deps.stats)
-    const balancer = settings.balancer?.(deps.runtime, this.stats.balancer)
-    this.hosts = new HostTable(deps.runtime, this.stats, deps.merge, balancer, settings.mergeWindow)
+    const balancer = settings.balancer?.(deps.runtime, this.stats.balancer, deps.local)
+    this.hosts = new HostTable(deps.runtime, this.stats, deps.merge, balancer, settings.mergeWindow, deps.locality)
     this.dialing = {
       runtime: deps.runtime,
       book: deps.book,
@@ -102,22 +99,15 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
       bufferLimit: settings.bufferLimit,
       keepAliveMs: settings.keepAliveMs,
       stats: this.stats,
+      tightLimits: this.resources.tight,
     }
     this.pools = new HostPools((host, key) => {
-      const target = { host, socket: key.socket, sni: key.sni, alpn: key.alpn }
-      const { http } = settings
-      const factory =
-        key.protocol === 'HTTP/2'
-          ? new Http2Factory(
-              { ...target, fallbackAlpn: HTTP2_ALPN },
-              this.dialing,
-              http.maxConcurrentStreams,
-              http.http2,
-            )
-          : new Http1Factory({ ...target, fallbackAlpn: HTTP1_ALPN }, this.dialing, http.http1)
+      const factory = poolFactory(host, key, this.dialing, settings.http, this.http2Options())
       return new HttpPool(this, host, this.resources.of(key.priority), factory)
     })
-    this.discovery = this.createDiscovery(deps, known)
+    this.discovery = createDiscovery(this, deps, known)
+    this.dynamicForward = this.discovery?.forward
+    this.ownerOf = this.discovery?.ownerOf?.bind(this.discovery)
     this.balancer = balancer ?? { chooseHost: (context) => this.discovery?.chooseHost?.(context) }
     if (settings.outlier) {
       this.outlier = new OutlierDetector(
@@ -128,6 +118,9 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
         (event) => deps.onOutlier(settings.name, event),
       )
     }
+    const { dialing, sockets } = this
+    this.health = createHealthChecker(this, { dialing, sockets, http2: () => this.http2Options() }, deps.logs)
+    if (this.health) this.failHealthNow = (host) => this.health?.failNow(host as UpstreamHost)
     this.sockets.onChange(() => this.checkWarm())
   }
 
@@ -143,6 +136,9 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   get perConnectionBufferLimit(): number {
     return this.settings.bufferLimit
   }
+  get errorMatcher(): Cluster['errorMatcher'] {
+    return this.settings.http.errorMatcher
+  }
   get maxStreamDuration(): number {
     return this.settings.http.maxStreamDuration
   }
@@ -152,17 +148,15 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   get connectTimeout(): number {
     return this.settings.connectTimeout
   }
-  get maxConnectionsPerHost(): number {
-    return this.resources.maxConnectionsPerHost
-  }
   get warm(): boolean {
     return this.isWarm
   }
 
   /** Starts discovery. */
   start(): void {
+    this.stats.gauge('warming_state').set(1)
     const { fetchTimeout } = this.sockets
-    if (!this.sockets.ready && fetchTimeout > 0) {
+    if (!this.sockets.settled && fetchTimeout > 0) {
       this.secretsTimer = this.runtime.after(fetchTimeout, () => {
         this.secretsAwaited = false
         this.checkWarm()
@@ -180,6 +174,7 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
     this.secretsTimer?.cancel()
     this.discovery?.stop()
     this.outlier?.close()
+    this.health?.close()
     this.hosts.close()
     for (const host of this.pools.hosts()) this.pools.drain(host)
     this.sockets.close()
@@ -192,23 +187,42 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
     this.close()
   }
 
+  /**
+   * Lets the connections to some hosts finish; what comes next gets new ones (source/common/upstream/
+   * cluster_manager_impl.cc drainConnections).
+   */
+  drainConnections(matches: (host: Host) => boolean): void {
+    for (const host of this.pools.hosts()) if (matches(host)) this.pools.drain(host)
+  }
+
+  /** Resets the byte connections to some hosts, as if those had. */
+  resetByteConnections(matches: (host: Host) => boolean): void {
+    for (const [transport, host] of [...this.byteConnections]) if (matches(host)) transport.inner.destroy(true)
+  }
+
   /** An EDS assignment for this cluster. */
   updateEndpoints(assignment: Assignment): void {
     if (this.discovery instanceof EdsDiscovery) this.discovery.update(assignment)
   }
 
   setHosts(configs: readonly HostConfig[], policy: AssignmentPolicy): void {
-    const { added, removed } = this.hosts.set(configs, policy)
+    this.found = { configs, policy }
+    this.dropOverload = policy.dropOverload
+    const { added, removed } = this.hosts.set(
+      this.health ? arrangeChecked(configs, this.hosts, this.settings) : configs,
+      policy,
+    )
     this.outlier?.setHosts(this.hosts.all)
     for (const host of removed) this.pools.drain(host)
     if (this.settings.closeOnHostSetChange && added.length + removed.length > 0)
       for (const host of this.pools.hosts()) this.pools.drain(host)
     // Metadata may have changed with it, and with that the transport socket.
     for (const host of this.hosts.all) this.socketOf.set(host, this.sockets.resolve(host.metadata))
+    this.health?.setHosts(this.hosts.all)
   }
 
   discovered(): void {
-    this.found = true
+    this.isDiscovered = true
     this.checkWarm()
   }
 
@@ -228,11 +242,58 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   chooseHost(context: LoadBalancerContext): Host | undefined {
     if (context.overrideHost !== undefined) {
       const host = this.hosts.get(context.overrideHost)
-      if (host !== undefined && (host.healthy || host.degraded)) return host
+      if (host !== undefined && this.settings.overrideStatuses.has(host.healthStatus)) return host
+      if (context.overrideStrict) {
+        this.stats.cxNoneHealthy.inc()
+        return undefined
+      }
     }
     const host = this.balancer.chooseHost(context)
-    if (host === undefined) this.stats.cxNoneHealthy.inc()
+    if (host === undefined) {
+      this.stats.cxNoneHealthy.inc()
+      return undefined
+    }
+    const priority = context.routingPriority ?? 'default'
+    const { pools } = this.resources.of(priority)
+    if (pools.max !== Number.POSITIVE_INFINITY && !this.pools.admits(host, priority, pools)) {
+      this.stats.counter('upstream_cx_pool_overflow').inc()
+      return undefined
+    }
     return host
+  }
+
+  /** What a request goes upstream by. */
+  private protocolFor(downstream: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'): ConnectionFactory['protocol'] {
+    switch (this.settings.http.protocol) {
+      case 'http1':
+        return 'HTTP/1.1'
+      case 'http2':
+        return 'HTTP/2'
+      case 'downstream':
+        return downstream === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1'
+      default:
+        return 'auto'
+    }
+  }
+
+  upstreamProtocol(downstream: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'): 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2' {
+    const { protocol } = this.settings.http
+    if (protocol === 'downstream') return downstream
+    return protocol === 'http1' ? 'HTTP/1.1' : 'HTTP/2'
+  }
+
+  private http2Options(): Http2ClientOptions {
+    const { http2: settings, maxHeadersCount } = this.settings.http
+    return { runtime: this.runtime, settings, stats: this.stats.http2, maxHeadersCount }
+  }
+
+  /** As `chooseHost`, without counting that there is none. */
+  pick(context: LoadBalancerContext): UpstreamHost | undefined {
+    return this.balancer.chooseHost(context)
+  }
+
+  get hostSets(): readonly HostSet[] {
+    return this.hosts.sets
   }
 
   newStream(
@@ -243,23 +304,25 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
     handler: ClientStreamHandler,
     callbacks: PoolCallbacks,
   ): Pending | undefined {
-    const { protocol } = this.settings.http
-    const speaksHttp2 = protocol === 'http2' || (protocol === 'downstream' && downstreamProtocol === 'HTTP/2')
+    const owner = this.ownerOf?.(host)
+    if (owner !== undefined) return owner.newStream(host, context, priority, downstreamProtocol, handler, callbacks)
     const upstream = host as UpstreamHost
-    const socket = this.socketFor(upstream)
+    const socket = this.socketFor(upstream, context)
     const { secure } = socket
-    const sni = secure ? (context.upstreamServerName ?? this.autoSni(context)) : undefined
+    const sni = secure ? (context.upstreamServerName ?? this.autoSni?.of(context)) : undefined
     const alpn = secure ? context.upstreamAlpn : undefined
     return this.pools
-      .get(upstream, priority, speaksHttp2 ? 'HTTP/2' : 'HTTP/1.1', socket, sni, alpn)
+      .get(upstream, priority, this.protocolFor(downstreamProtocol), socket, sni, alpn)
       .newStream(handler, callbacks)
   }
 
   connect(host: Host, context: LoadBalancerContext, callbacks: ConnectCallbacks): Pending | undefined {
+    const owner = this.ownerOf?.(host)
+    if (owner !== undefined) return owner.connect(host, context, callbacks)
     const upstream = host as UpstreamHost
     const target = {
       host: upstream,
-      socket: this.socketFor(upstream),
+      socket: this.socketFor(upstream, context),
       sni: context.upstreamServerName,
       alpn: context.upstreamAlpn,
       fallbackAlpn: NO_ALPN,
@@ -268,6 +331,8 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
   }
 
   reportResult(host: Host, result: OutlierInput): void {
+    const owner = this.ownerOf?.(host)
+    if (owner !== undefined) owner.reportResult(host, result)
     this.outlier?.report(host as UpstreamHost, result)
   }
 
@@ -280,59 +345,52 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink {
     this.pools.onEmpty(pool)
   }
 
-  private socketFor(host: UpstreamHost): UpstreamSocket {
+  /** Whether hosts of which nothing is known are spoken to by TLS. */
+  get secure(): boolean {
+    return this.sockets.resolve(new Map()).secure
+  }
+
+  private socketFor(host: UpstreamHost, { downstream }: LoadBalancerContext): UpstreamSocket {
     let socket = this.socketOf.get(host)
     if (socket === undefined) {
       socket = this.sockets.resolve(host.metadata)
       this.socketOf.set(host, socket)
     }
-    return socket
+    return downstream === undefined || socket.bind === undefined ? socket : socket.bind(downstream)
   }
 
-  /** auto_sni: the host that the request is for, unless it is an address (router.cc). */
-  private autoSni(context: LoadBalancerContext): string | undefined {
-    if (!this.settings.http.autoSni) return undefined
-    const { headers } = context
-    // A header that the request lacks leaves the authority (router.cc).
-    const named = this.sniHeader === undefined ? undefined : headers?.get(this.sniHeader)
-    const authority = named || headers?.authority
-    if (authority === undefined || authority === '') return undefined
-    if (authority !== this.lastAuthority) {
-      this.lastAuthority = authority
-      const name = authority.replace(/:\d+$/, '')
-      this.lastSni = isIP(name.replace(/^\[|\]$/g, '')) === 0 ? name : undefined
+  onHealthChecked(host: UpstreamHost, changed: boolean, passed: boolean): void {
+    if (passed && (host.health & BOTH_CHECKS) === HostHealth.FAILED_OUTLIER_CHECK) this.outlier?.passedHealthCheck(host)
+    if (!this.isWarm) this.checkWarm()
+    else if (changed) {
+      const gone = HostHealth.FAILED_ACTIVE_HC | HostHealth.PENDING_DYNAMIC_REMOVAL
+      if (this.settings.discovery.type === 'eds' && (host.health & gone) === gone && this.found !== undefined)
+        this.setHosts(this.found.configs, this.found.policy)
+      this.onHealthChanged(host)
     }
-    return this.lastSni
   }
 
   private onHealthChanged(host: UpstreamHost): void {
+    // Nobody is sent anywhere yet: what the first round finds is told at its end.
+    if (this.health !== undefined && !this.isWarm) return
     this.hosts.healthChanged(host)
-    if (this.settings.closeOnHealthFailure && !host.healthy && !host.degraded) this.pools.closeAll(host)
+    if ((host.health & BOTH_CHECKS) === 0) return
+    this.pools.drain(host)
+    if (!this.settings.closeOnHealthFailure) return
+    for (const [transport, to] of [...this.byteConnections]) if (to === host) transport.destroy()
   }
 
   private checkWarm(): void {
-    if (this.isWarm || this.closed || !this.found || (this.secretsAwaited && !this.sockets.ready)) return
+    if (this.isWarm || this.closed || !this.isDiscovered || (this.secretsAwaited && !this.sockets.settled)) return
+    if (this.health !== undefined && !this.health.firstRoundDone) return
     this.secretsTimer?.cancel()
     this.isWarm = true
+    this.stats.gauge('warming_state').set(0)
+    this.hosts.begin(this.health !== undefined)
     this.warmed()
-  }
-
-  private createDiscovery(deps: ClusterDeps, known: (name: string) => Assignment | undefined): Discovery | undefined {
-    const { discovery, assignment } = this.settings
-    switch (discovery.type) {
-      case 'static':
-        return undefined
-      case 'eds':
-        return new EdsDiscovery(discovery, deps.runtime, this.stats, this, () => known(discovery.serviceName))
-      case 'original-dst':
-        return new OriginalDstDiscovery(discovery, deps.runtime, this.stats, this)
-      default:
-        return new DnsDiscovery(discovery, assignment, deps.runtime, this.stats, deps.resolver, this)
-    }
   }
 }
 
-/** What a pool offers when the cluster configures nothing (conn_pool_base.cc wrapTransportSocketOptions). */
-const HTTP1_ALPN: readonly string[] = ['http/1.1']
+const BOTH_CHECKS = HostHealth.FAILED_ACTIVE_HC | HostHealth.FAILED_OUTLIER_CHECK
+
 const NO_ALPN: readonly string[] = []
-const HTTP2_ALPN: readonly string[] = ['h2']

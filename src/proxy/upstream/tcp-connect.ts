@@ -6,6 +6,11 @@ import { type DialSettings, type DialTarget, dial, TrackedTransport } from './co
 import type { Resources } from './resources.ts'
 import type { UpstreamHost } from './upstream-host.ts'
 
+/** Which host to connect to, and how. */
+export interface TcpTarget extends DialTarget {
+  readonly host: UpstreamHost
+}
+
 /** What a byte connection needs of its cluster. */
 export interface TcpOwner {
   readonly runtime: Runtime
@@ -13,7 +18,8 @@ export interface TcpOwner {
   readonly resources: Resources
   /** ms. */
   readonly connectTimeout: number
-  readonly maxConnectionsPerHost: number
+  /** Its open byte connections, as they are to the network, and where to. */
+  readonly byteConnections: Map<TrackedTransport, UpstreamHost>
   /** Outlier detection: an established TCP connection is a success of its own (LocalOriginConnectSuccessFinal). */
   reportConnect(host: UpstreamHost, result: 'success' | 'connect-failed' | 'timeout'): void
 }
@@ -24,21 +30,21 @@ export interface TcpOwner {
  */
 export function openTcp(
   owner: TcpOwner,
-  target: DialTarget,
+  target: TcpTarget,
   dialing: DialSettings,
   callbacks: ConnectCallbacks,
 ): Pending | undefined {
   const { stats } = owner
   const { connections, pending } = owner.resources.default
   const { host } = target
-  if (!connections.canCreate || host.stats.cxActive.value >= owner.maxConnectionsPerHost) {
+  if (!connections.canCreate) {
     stats.cxOverflow.inc()
     callbacks.onConnectFailure('overflow', undefined, host)
     return undefined
   }
   if (!pending.canCreate) {
     stats.rqPendingOverflow.inc()
-    callbacks.onConnectFailure('overflow', undefined, host)
+    callbacks.onConnectFailure('pending overflow', undefined, host)
     return undefined
   }
   const opening = new Opening(owner, target, callbacks)
@@ -46,17 +52,28 @@ export function openTcp(
   return opening.over ? undefined : opening
 }
 
+/** Connections of one host, and who waits for one of them to close: only where each host has a limit of its own. */
+interface HostQueue {
+  open: number
+  readonly waiting: Opening[]
+}
+
+const queues = new WeakMap<UpstreamHost, HostQueue>()
+
 /** One byte connection: first the attempt, then the accounting until it closes. */
 class Opening implements Pending {
   over = false
   private readonly owner: TcpOwner
-  private readonly target: DialTarget
+  private readonly target: TcpTarget
   private readonly callbacks: ConnectCallbacks
   private readonly startedAt: number
   private attempt: { cancel(): void } | undefined
   private timer: Timer | undefined
+  private queue: HostQueue | undefined
+  /** Goes on with an attempt that waits. */
+  private resume: (() => void) | undefined
 
-  constructor(owner: TcpOwner, target: DialTarget, callbacks: ConnectCallbacks) {
+  constructor(owner: TcpOwner, target: TcpTarget, callbacks: ConnectCallbacks) {
     this.owner = owner
     this.target = target
     this.callbacks = callbacks
@@ -64,11 +81,33 @@ class Opening implements Pending {
   }
 
   start(dialing: DialSettings): void {
-    const { stats, resources, runtime, connectTimeout } = this.owner
-    const { stats: hostStats } = this.target.host
+    const { stats, resources } = this.owner
+    const { host } = this.target
     stats.rqPendingTotal.inc()
     stats.rqPendingActive.inc()
     resources.default.pending.inc()
+    const { connectionsPerHost } = resources.default
+    if (connectionsPerHost !== Number.POSITIVE_INFINITY) {
+      this.queue = queues.get(host) ?? { open: 0, waiting: [] }
+      queues.set(host, this.queue)
+      if (host.stats.cxActive.value >= connectionsPerHost) {
+        stats.cxOverflow.inc()
+        // A host without any connection may always have one: nothing else would end the wait.
+        if (this.queue.open > 0) {
+          this.resume = () => this.open(dialing)
+          this.queue.waiting.push(this)
+          return
+        }
+      }
+    }
+    this.open(dialing)
+  }
+
+  private open(dialing: DialSettings): void {
+    const { stats, resources, runtime, connectTimeout } = this.owner
+    const { stats: hostStats } = this.target.host
+    this.resume = undefined
+    if (this.queue) this.queue.open++
     resources.default.connections.inc()
     stats.cxTotal.inc()
     stats.cxActive.inc()
@@ -91,7 +130,8 @@ class Opening implements Pending {
     this.owner.stats.rqCancelled.inc()
     this.attempt?.cancel()
     this.finish()
-    this.gone(false, false)
+    if (this.resume === undefined) this.gone(false, false)
+    else this.queue?.waiting.splice(this.queue.waiting.indexOf(this), 1)
   }
 
   private connected(transport: Transport): void {
@@ -99,13 +139,16 @@ class Opening implements Pending {
     const { stats, resources, runtime } = this.owner
     const { host } = this.target
     stats.connectMs.record(runtime.now() - this.startedAt)
+    // Envoy looks again for those that wait.
+    if (this.queue !== undefined && this.queue.waiting.length > 0) stats.cxOverflow.inc()
     stats.rqTotal.inc()
     stats.rqActive.inc()
     host.stats.rqTotal.inc()
     host.stats.rqActive.inc()
     resources.default.requests.inc()
     this.owner.reportConnect(host, 'success')
-    const tracked = new TrackedTransport(transport, (remote, inner) => {
+    const tracked: TrackedTransport = new TrackedTransport(transport, (remote, inner) => {
+      this.owner.byteConnections.delete(tracked)
       stats.rqActive.dec()
       host.stats.rqActive.dec()
       resources.default.requests.dec()
@@ -113,6 +156,7 @@ class Opening implements Pending {
       stats.cxTxBytes.add(inner.bytesWritten)
       this.gone(remote, true)
     })
+    this.owner.byteConnections.set(tracked, host)
     this.callbacks.onConnected(tracked, host)
   }
 
@@ -143,5 +187,11 @@ class Opening implements Pending {
     this.target.host.stats.cxActive.dec()
     stats.chargeDestroy(remote, active)
     stats.lengthMs.record(runtime.now() - this.startedAt)
+    const { queue } = this
+    if (queue === undefined) return
+    queue.open--
+    if (queue.waiting.length === 0) return
+    queue.waiting.shift()!.resume?.()
+    if (queue.waiting.length > 0) stats.cxOverflow.inc()
   }
 }

@@ -1,21 +1,24 @@
 import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
 import type { TransportSocket } from '#gen/envoy/config/core/v3/base_pb.js'
-import { typeNameOf, unpack } from '../../xds/messages.ts'
+import { make, typeNameOf, unpack } from '../../xds/messages.ts'
 import { ConfigError } from '../context.ts'
 import { Problems } from '../http/config.ts'
-import type { CertificateInfo, TlsInfo } from '../listener/connection.ts'
+import type { Address, CertificateInfo, ConnectionInfo, TlsInfo } from '../listener/connection.ts'
 import type { ClientTlsOptions } from '../net/transport.ts'
 import { CommonTls } from '../tls/common-context.ts'
 import { verifySanList } from '../tls/san-match.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import type { ClusterStats } from './cluster-stats.ts'
 import type { Metadata } from './host.ts'
+import { compileProxyProtocol, ProxyProtocolSocket } from './proxy-protocol-socket.ts'
 
 /** How the bytes of a connection are carried: plain, or by TLS. */
 export interface UpstreamSocket {
   readonly secure: boolean
   /** All secrets are there. */
   readonly ready: boolean
+  /** All secrets are there, or known to be missing. */
+  readonly settled: boolean
   /** ms after which to go on without the secrets that are missing; 0 = never. */
   readonly fetchTimeout: number
   onChange(fn: () => void): void
@@ -25,6 +28,12 @@ export interface UpstreamSocket {
     alpn: readonly string[] | undefined,
     fallback: readonly string[],
   ): ClientTlsOptions | undefined
+  /** Bytes to send before anything else, TLS included, once it is known where the connection begins and ends. */
+  preface?(local: Address, remote: Address): Buffer | undefined
+  /** The socket for what comes from one downstream connection; undefined: it is the same for all. */
+  bind?(downstream: ConnectionInfo): UpstreamSocket
+  /** Of one downstream connection: of no use after it. */
+  readonly transient?: boolean
   /** Counts a finished handshake, or how one failed. */
   chargeHandshake(info: TlsInfo | undefined): void
   chargeFailure(details: string): void
@@ -35,6 +44,7 @@ export interface UpstreamSocket {
 export const rawBuffer: UpstreamSocket = {
   secure: false,
   ready: true,
+  settled: true,
   fetchTimeout: 0,
   onChange: () => {},
   tlsOptions: () => undefined,
@@ -44,6 +54,7 @@ export const rawBuffer: UpstreamSocket = {
 }
 
 const RAW_BUFFER = 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'
+const PROXY_PROTOCOL = 'envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport'
 const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'
 const TLS_KNOWN = new Set(['commonTlsContext', 'sni', 'maxSessionKeys', 'enforceRsaKeyUsage'])
 
@@ -82,8 +93,11 @@ export class TlsSocket implements UpstreamSocket {
     const problems = new Problems()
     problems.refuseUnknown(config, TLS_KNOWN, at)
     problems.throwIfAny()
-    const common = config.commonTlsContext
-    if (common === undefined) throw new ConfigError([`${at}.common_tls_context: value is required`])
+    const common = config.commonTlsContext ?? make('envoy.extensions.transport_sockets.tls.v3.CommonTlsContext')
+    if (common.tlsCertificates.length > 1 || common.tlsCertificateSdsSecretConfigs.length > 1)
+      throw new ConfigError([
+        `${at}.common_tls_context: Multiple TLS certificates are not supported for client contexts`,
+      ])
     this.common = new CommonTls(common, 'TLSv1.3', secrets, `${at}.common_tls_context`)
     this.common.onChange(() => {
       this.session = undefined
@@ -97,6 +111,10 @@ export class TlsSocket implements UpstreamSocket {
 
   get ready(): boolean {
     return this.common.ready
+  }
+
+  get settled(): boolean {
+    return this.common.settled
   }
 
   get fetchTimeout(): number {
@@ -169,6 +187,13 @@ export function compileSocket(
   const type = socket.configType.case === 'typedConfig' ? typeNameOf(socket.configType.value.typeUrl) : undefined
   if (type === RAW_BUFFER || (type === undefined && socket.name.endsWith('raw_buffer'))) return rawBuffer
   if (type === UPSTREAM_TLS) return new TlsSocket(socket, path, autoSan, secrets, stats)
+  if (type === PROXY_PROTOCOL && socket.configType.case === 'typedConfig') {
+    const { config, transportSocket } = unpack(socket.configType.value, PROXY_PROTOCOL)!
+    const at = `${path}.typed_config.transport_socket`
+    if (transportSocket === undefined) throw new ConfigError([`${at}: value is required`])
+    const settings = compileProxyProtocol(config, `${path}.typed_config.config`)
+    return new ProxyProtocolSocket(settings, compileSocket(transportSocket, at, autoSan, secrets, stats), stats)
+  }
   throw new ConfigError([`${path}: transport socket ${type ?? socket.name} is not supported`])
 }
 
@@ -216,9 +241,13 @@ export class TransportSockets {
     return this.fallback.ready && this.matches.every((m) => m.socket.ready)
   }
 
-  /** As of the sockets that are not ready. */
+  get settled(): boolean {
+    return this.fallback.settled && this.matches.every((m) => m.socket.settled)
+  }
+
+  /** As of the sockets that still wait. */
   get fetchTimeout(): number {
-    const missing = [this.fallback, ...this.matches.map((m) => m.socket)].filter((s) => !s.ready)
+    const missing = [this.fallback, ...this.matches.map((m) => m.socket)].filter((s) => !s.settled)
     return missing.some((s) => s.fetchTimeout === 0) ? 0 : Math.max(0, ...missing.map((s) => s.fetchTimeout))
   }
 

@@ -2,6 +2,16 @@ import { type Address, formatAddress } from '../listener/connection.ts'
 import { Counter, Gauge } from '../observe/stats.ts'
 import { type Host, HostHealth, type HostStats, type Metadata } from './host.ts'
 
+/** What an endpoint's config says of its health checks. */
+export interface HostCheck {
+  /** Where to ask; undefined: at the host's own address. */
+  readonly address: Address | undefined
+  /** The authority of requests; empty: the check's. */
+  readonly hostname: string
+  /** This host is not checked, and counts as healthy. */
+  readonly disabled: boolean
+}
+
 /** What an endpoint's config says of a host; everything but the address may change while it lives. */
 export interface HostConfig {
   readonly address: Address
@@ -13,8 +23,17 @@ export interface HostConfig {
   readonly weight: number
   /** Only the EDS bits. */
   readonly health: number
+  /** Number of the configured `HealthStatus`; default UNKNOWN. */
+  readonly edsStatus?: number
+  readonly check?: HostCheck | undefined
+  /** What identifies the host instead of its address, which then may change. */
+  readonly key?: string | undefined
+  /** Further bits of a host that is new: it has not been checked yet. */
+  readonly initialHealth?: number | undefined
 }
 
+const UNHEALTHY_STATUS = 2
+const DEGRADED_STATUS = 5
 const EDS_BITS = HostHealth.FAILED_EDS_HEALTH | HostHealth.DEGRADED_EDS_HEALTH | HostHealth.EDS_STATUS_DRAINING
 const UNHEALTHY =
   HostHealth.FAILED_ACTIVE_HC |
@@ -27,9 +46,9 @@ const EXCLUDED =
 
 /** One endpoint (source/common/upstream/upstream_impl.h HostImpl). */
 export class UpstreamHost implements Host {
-  readonly address: Address
+  address: Address
   readonly pipe: string | undefined
-  /** `ip:port`, or the path of a pipe: what identifies the host within its cluster. */
+  /** `ip:port`, the path of a pipe, or the name of a host whose address may change: what identifies it within its cluster. */
   readonly key: string
   hostname: string
   metadata: Metadata
@@ -37,7 +56,9 @@ export class UpstreamHost implements Host {
   priority: number
   weight: number
   health: number
+  readonly check: HostCheck | undefined
   canary = false
+  private edsStatus: number
   readonly stats: HostStats = {
     cxActive: new Gauge('cx_active'),
     cxConnectFail: new Counter('cx_connect_fail'),
@@ -63,22 +84,32 @@ export class UpstreamHost implements Host {
     this.locality = config.locality
     this.priority = config.priority
     this.weight = config.weight
-    this.health = config.health
+    this.health = config.health | (config.initialHealth ?? 0)
+    this.edsStatus = config.edsStatus ?? 0
+    this.check = config.check
     this.canary = isCanary(config.metadata)
     this.since = now
   }
 
   /** Takes over what an update changed, keeping statistics and the health that Dinghy found itself. */
   update(config: HostConfig): void {
+    this.address = config.address
     this.hostname = config.hostname
     this.metadata = config.metadata
     this.locality = config.locality
     this.priority = config.priority
     this.weight = config.weight
     this.health = (this.health & ~EDS_BITS) | config.health
+    this.edsStatus = config.edsStatus ?? 0
     this.canary = isCanary(config.metadata)
   }
 
+  /** Its state as a number of `HealthStatus` (upstream_impl.h healthStatus). */
+  get healthStatus(): number {
+    if (this.health & (HostHealth.FAILED_ACTIVE_HC | HostHealth.FAILED_OUTLIER_CHECK)) return UNHEALTHY_STATUS
+    if (this.health & (HostHealth.FAILED_EDS_HEALTH | HostHealth.EDS_STATUS_DRAINING)) return this.edsStatus
+    return this.health & HostHealth.DEGRADED_ACTIVE_HC ? DEGRADED_STATUS : this.edsStatus
+  }
   get healthy(): boolean {
     return (this.health & (UNHEALTHY | DEGRADED)) === 0
   }
@@ -92,8 +123,8 @@ export class UpstreamHost implements Host {
 }
 
 /** What identifies a host within its cluster. */
-export function hostKey(config: { readonly address: Address; readonly pipe: string | undefined }): string {
-  return config.pipe ?? formatAddress(config.address)
+export function hostKey(config: Pick<HostConfig, 'address' | 'pipe' | 'key'>): string {
+  return config.key ?? config.pipe ?? formatAddress(config.address)
 }
 
 function isCanary(metadata: Metadata): boolean {

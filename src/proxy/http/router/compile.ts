@@ -1,6 +1,7 @@
 import type { Any } from '@bufbuild/protobuf/wkt'
 import type { Metadata as MetadataProto } from '#gen/envoy/config/core/v3/base_pb.js'
 import type {
+  CorsPolicy,
   RouteAction,
   Route as RouteProto,
   VirtualHost as VirtualHostProto,
@@ -9,6 +10,7 @@ import type {
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import type { Runtime } from '../../../runtime.ts'
 import { make } from '../../../xds/messages.ts'
+import { StatsStore } from '../../observe/stats.ts'
 import { Problems } from '../config.ts'
 import { headerName } from '../headers.ts'
 import { DirectResponse } from './direct-response.ts'
@@ -16,6 +18,7 @@ import { Domains } from './domains.ts'
 import { compileForward } from './forward.ts'
 import { HeaderReader } from './header-matcher.ts'
 import { HeaderMutation } from './header-mutation.ts'
+import { CORS_FILTER, corsConfig } from './legacy-cors.ts'
 import { Redirect } from './redirect.ts'
 import { HostRewrite } from './rewrite.ts'
 import {
@@ -29,7 +32,9 @@ import {
   type WeightedEntry,
 } from './route.ts'
 import { RouteMatch } from './route-match.ts'
+import { RouteStats } from './route-stats.ts'
 import { RouteTable } from './route-table.ts'
+import { VirtualClusters } from './virtual-cluster.ts'
 
 /** What compiling needs from its surroundings. */
 export interface RouteCompileContext {
@@ -40,6 +45,8 @@ export interface RouteCompileContext {
     problems: Problems,
     path: string,
   ) => ReadonlyMap<string, PerRouteFilter>
+  /** Where virtual clusters and routes count; undefined: they do not. */
+  readonly stats?: StatsStore
   /** Set for an inline configuration, whose clusters must exist (validate_clusters); undefined for RDS. */
   readonly clusterExists?: (name: string) => boolean
   /** Told what is understood and has no effect yet. */
@@ -80,6 +87,10 @@ const HOST_FIELDS = new Set([
   'perRequestBufferLimitBytes',
   'requestMirrorPolicies',
   'metadata',
+  'virtualClusters',
+  'cors',
+  'hedgePolicy',
+  'requestBodyBufferLimit',
 ])
 const ROUTE_FIELDS = new Set([
   'name',
@@ -97,6 +108,7 @@ const ROUTE_FIELDS = new Set([
   'responseHeadersToRemove',
   'perRequestBufferLimitBytes',
   'statPrefix',
+  'requestBodyBufferLimit',
 ])
 
 interface Mutating {
@@ -121,10 +133,12 @@ class Compiler {
   private readonly config: RouteConfiguration
   private readonly context: RouteCompileContext
   private readonly problems = new Problems()
+  private readonly stats: StatsStore
 
   constructor(config: RouteConfiguration, context: RouteCompileContext) {
     this.config = config
     this.context = context
+    this.stats = context.stats ?? new StatsStore()
   }
 
   run(): RouteTable {
@@ -189,6 +203,7 @@ class Compiler {
       metadata: metadataOf(proto.metadata),
       requireTls: (['none', 'external', 'all'] as const)[proto.requireTls] ?? 'none',
       routes,
+      virtualClusters: VirtualClusters.of(proto.virtualClusters, proto.name, this.stats, this.problems, path),
     }
     proto.routes.forEach((route, i) => {
       const compiled = this.route(route, proto, host, [level, top], `${path}.routes[${i}]`)
@@ -217,7 +232,6 @@ class Compiler {
   ): Route | undefined {
     const { problems } = this
     problems.refuseUnknown(proto, ROUTE_FIELDS, path)
-    if (proto.statPrefix !== '') this.context.notEnforced?.('route.stat_prefix')
     const config = proto.match
     const match = config && problems.collect(path, () => new RouteMatch(config))
     if (!config) problems.add(`${path}.match`, 'is required')
@@ -225,18 +239,22 @@ class Compiler {
     const level = this.level(proto, proto.typedPerFilterConfig, path)
     if (match === undefined) return undefined
     const { action } = proto
-    if (action.case === 'route' && action.value.retryPolicy?.retryPriority) {
-      this.context.notEnforced?.('route.retry_policy.retry_priority')
-    }
-    if (action.case === 'directResponse' && action.value.bodyFormat) {
-      this.context.notEnforced?.('route.direct_response.body_format')
-    }
     const forward =
       action.case === 'route'
-        ? compileForward(action.value, match.path, proto, hostProto, this.config, problems, `${path}.route`)
+        ? compileForward(
+            action.value,
+            match.path,
+            proto,
+            hostProto,
+            this.config,
+            problems,
+            `${path}.route`,
+            this.context.runtime,
+          )
         : undefined
     const limit = this.config.maxDirectResponseBodySizeBytes ?? 4096
     const decorator = proto.decorator
+    const stats = proto.statPrefix === '' ? undefined : new RouteStats(this.stats, host.name, 'route', proto.statPrefix)
     const build = (
       levels: readonly Level[],
       to: Forward | undefined,
@@ -246,7 +264,7 @@ class Compiler {
       match,
       virtualHost: host,
       metadata: metadataOf(proto.metadata),
-      filters: new FilterConfigs(levels.map((l) => l.filters)),
+      filters: this.filtersOf(levels, action.case === 'route' ? action.value.cors : undefined, hostProto.cors, path),
       requestMutations: this.ordered(levels, above.length, 'request'),
       responseMutations: this.ordered(levels, above.length, 'response'),
       forward: to,
@@ -257,8 +275,13 @@ class Compiler {
           : undefined,
       direct:
         action.case === 'directResponse'
-          ? problems.collect(`${path}.direct_response`, () => new DirectResponse(action.value, limit))
+          ? problems.collect(
+              `${path}.direct_response`,
+              () => new DirectResponse(action.value, limit, this.context.runtime),
+            )
           : undefined,
+      stats,
+      watched: stats !== undefined || host.virtualClusters !== undefined,
       decorator: decorator && { operation: decorator.operation, propagate: decorator.propagate ?? true },
     })
     const levels = [level, ...above]
@@ -267,7 +290,25 @@ class Compiler {
         ? this.weighted(action.value, forward, (own, to) => build([own, ...levels], to, undefined), `${path}.route`)
         : undefined
     if (forward && forward.cluster !== '') this.checkCluster(forward.cluster, `${path}.route.cluster`)
+    for (const mirror of forward?.mirrors ?? []) {
+      if (mirror.cluster !== '') this.checkCluster(mirror.cluster, `${path}.route.request_mirror_policies`, 'shadow ')
+    }
     return build(levels, forward, weighted)
+  }
+
+  /** Per-filter configs of all levels; the older `cors` fields stand in where none is for that filter. */
+  private filtersOf(
+    levels: readonly Level[],
+    own: CorsPolicy | undefined,
+    host: CorsPolicy | undefined,
+    path: string,
+  ): FilterConfigs {
+    const configs = levels.map((l) => l.filters)
+    if ((own ?? host) === undefined || configs.some((c) => c.has(CORS_FILTER))) return new FilterConfigs(configs)
+    const cors = [own, host].flatMap((policy) =>
+      policy === undefined ? [] : this.context.filterConfigs(corsConfig(policy), this.problems, `${path}.cors`),
+    )
+    return new FilterConfigs([...cors, ...configs])
   }
 
   /** Mutations in order: weighted entry, route, virtual host, configuration; `most_specific…` turns the last three round. */
@@ -288,19 +329,20 @@ class Compiler {
     const spec = action.clusterSpecifier
     if (spec.case !== 'weightedClusters') return undefined
     const { problems } = this
-    const known = new Set(['clusters', 'totalWeight', 'runtimeKeyPrefix', 'headerName'])
+    const known = new Set(['clusters', 'totalWeight', 'runtimeKeyPrefix', 'headerName', 'useHashPolicy'])
     problems.refuseUnknown(spec.value, known, `${path}.weighted_clusters`)
     const entries: WeightedEntry[] = spec.value.clusters.map((c, i) => {
       const at = `${path}.weighted_clusters.clusters[${i}]`
       if ((c.name === '') === (c.clusterHeader === '')) problems.add(at, 'one of name and cluster_header is required')
       if (c.name !== '') this.checkCluster(c.name, at)
       const own = this.level(c, c.typedPerFilterConfig, at)
-      return { weight: c.weight ?? 0, route: build(own, entryForward(c, forward)) }
+      return { weight: c.weight ?? 0, route: build(own, entryForward(c, forward, this.context.runtime)) }
     })
     const random = spec.value.randomValueSpecifier
     const clusters = new WeightedClusters(
       entries,
       random.case === 'headerName' ? new HeaderReader(random.value) : undefined,
+      random.case === 'useHashPolicy' && random.value ? forward.hashPolicies : undefined,
     )
     if (clusters.total === 0)
       problems.add(`${path}.weighted_clusters`, 'Sum of weights in the weighted_cluster must be greater than 0.')
@@ -308,15 +350,15 @@ class Compiler {
     return clusters
   }
 
-  private checkCluster(name: string, path: string): void {
+  private checkCluster(name: string, path: string, kind = ''): void {
     const exists = this.context.clusterExists
     if (exists === undefined || this.config.validateClusters === false || exists(name)) return
-    this.problems.add(path, `route: unknown cluster '${name}'`)
+    this.problems.add(path, `route: unknown ${kind}cluster '${name}'`)
   }
 }
 
 /** A weighted entry inherits the route's policies; its cluster, subset metadata and host rewrite are its own. */
-function entryForward(c: WeightedCluster_ClusterWeight, route: Forward): Forward {
+function entryForward(c: WeightedCluster_ClusterWeight, route: Forward, runtime: Runtime): Forward {
   const own = c.metadataMatch?.filterMetadata['envoy.lb'] as Record<string, unknown> | undefined
   const rewrite = c.hostRewriteSpecifier
   return {
@@ -326,7 +368,7 @@ function entryForward(c: WeightedCluster_ClusterWeight, route: Forward): Forward
     metadataMatch: own === undefined ? route.metadataMatch : { ...route.metadataMatch, ...own },
     hostRewrite:
       rewrite.case === 'hostRewriteLiteral'
-        ? new HostRewrite({ hostRewriteSpecifier: rewrite }, true)
+        ? new HostRewrite({ hostRewriteSpecifier: rewrite }, runtime, true)
         : route.hostRewrite,
   }
 }

@@ -11,7 +11,8 @@ export function replyDirectly(slot: FilterSlot, route: Route, head: RequestHead)
   slot.sendLocalReply(
     {
       status: redirect?.status ?? direct!.status,
-      body: direct?.body ?? '',
+      body: direct?.bodyFor(slot.info) ?? '',
+      contentType: direct?.contentType,
       details: DETAILS.directResponse,
       flag: undefined,
     },

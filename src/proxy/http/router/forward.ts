@@ -5,15 +5,18 @@ import type {
   VirtualHost as VirtualHostProto,
 } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
+import type { Runtime } from '../../../runtime.ts'
 import { make } from '../../../xds/messages.ts'
 import { durationMs, type Problems } from '../config.ts'
 import { HashPolicies } from './hash-policy.ts'
 import { HeaderReader } from './header-matcher.ts'
+import { InternalRedirectPolicy } from './internal-redirect.ts'
 import { MirrorPolicy } from './mirror-policy.ts'
 import type { PathMatcher } from './path-matcher.ts'
 import { RetryPolicy } from './retry-policy.ts'
 import { HostRewrite, PathRewrite } from './rewrite.ts'
 import type { Forward } from './route.ts'
+import type { ConnectTermination } from './tcp-upstream.ts'
 
 const DEFAULT_TIMEOUT = 15_000
 const NOT_FOUND_CODES = [503, 404, 500]
@@ -42,6 +45,15 @@ const KNOWN = new Set([
   'grpcTimeoutOffset',
   'upgradeConfigs',
   'maxStreamDuration',
+  'hedgePolicy',
+  'cors',
+  'pathRewrite',
+  'hostRewrite',
+  'flushTimeout',
+  'earlyDataPolicy',
+  'internalRedirectPolicy',
+  'internalRedirectAction',
+  'maxInternalRedirects',
 ])
 
 /** No retries unless a request's own headers ask for them. */
@@ -56,6 +68,7 @@ export function compileForward(
   config: RouteConfiguration,
   problems: Problems,
   path: string,
+  runtime: Runtime,
 ): Forward {
   problems.refuseUnknown(action, KNOWN, path)
   const spec = action.clusterSpecifier
@@ -66,12 +79,22 @@ export function compileForward(
   )
   const mirrors: MirrorPolicy[] = []
   for (const mirror of mirrorConfigs ?? []) {
-    const policy = problems.collect(path, () => new MirrorPolicy(mirror))
+    const policy = problems.collect(path, () => new MirrorPolicy(mirror, runtime))
     if (policy) mirrors.push(policy)
   }
   const upgrades = new Map<string, boolean>()
+  let connect: ConnectTermination | undefined
   for (const upgrade of action.upgradeConfigs) {
-    if (upgrade.connectConfig !== undefined) problems.add(`${path}.upgrade_configs.connect_config`, 'not supported')
+    const terminated = upgrade.connectConfig
+    if (terminated !== undefined) {
+      if (upgrade.upgradeType.toLowerCase() !== 'connect') {
+        problems.add(`${path}.upgrade_configs`, `Non-CONNECT upgrade type ${upgrade.upgradeType} has ConnectConfig`)
+      }
+      if (terminated.proxyProtocolConfig !== undefined) {
+        problems.add(`${path}.upgrade_configs.connect_config.proxy_protocol_config`, 'not supported')
+      }
+      connect = { allowPost: terminated.allowPost }
+    }
     if (upgrades.has(upgrade.upgradeType.toLowerCase())) {
       problems.add(`${path}.upgrade_configs`, `Duplicate upgrade ${upgrade.upgradeType}`)
     }
@@ -92,8 +115,10 @@ export function compileForward(
     grpcTimeoutHeaderOffset: durationMs(duration?.grpcTimeoutHeaderOffset) ?? 0,
     usesStreamDuration: duration !== undefined,
     retryPolicy: (retryConfig && problems.collect(path, () => new RetryPolicy(retryConfig))) ?? noRetries(),
-    pathRewrite: problems.collect(path, () => PathRewrite.of(action, match)),
-    hostRewrite: problems.collect(path, () => new HostRewrite(action)) as HostRewrite,
+    hedgeOnTimeout: (action.hedgePolicy ?? host.hedgePolicy)?.hedgeOnPerTryTimeout ?? false,
+    redirectPolicy: problems.collect(path, () => InternalRedirectPolicy.of(action, route.name)),
+    pathRewrite: problems.collect(path, () => PathRewrite.of(action, match, runtime)),
+    hostRewrite: problems.collect(path, () => new HostRewrite(action, runtime)) as HostRewrite,
     appendForwardedHost: action.appendXForwardedHost,
     priority: action.priority === 1 ? 'high' : 'default',
     hashPolicies:
@@ -102,10 +127,17 @@ export function compileForward(
         : problems.collect(`${path}.hash_policy`, () => new HashPolicies(action.hashPolicy)),
     mirrors,
     upgrades,
+    connect,
     metadataMatch: lb as Readonly<Record<string, unknown>> | undefined,
-    bufferLimit: route.perRequestBufferLimitBytes ?? host.perRequestBufferLimitBytes,
+    bufferLimit: bufferLimit(route, host),
     attemptCountInRequest: host.includeRequestAttemptCount,
     attemptCountInResponse: host.includeAttemptCountInResponse,
     timeoutRetryHeader: host.includeIsTimeoutRetryHeader,
   }
+}
+
+/** Most body bytes kept for another attempt: the new fields go before the old ones, each with the route's first. */
+function bufferLimit(route: RouteProto, host: VirtualHostProto): number | undefined {
+  const limit = route.requestBodyBufferLimit ?? host.requestBodyBufferLimit
+  return limit !== undefined ? Number(limit) : (route.perRequestBufferLimitBytes ?? host.perRequestBufferLimitBytes)
 }

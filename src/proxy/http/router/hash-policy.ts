@@ -130,8 +130,8 @@ export function cookieValue(head: RequestHead, name: string): string | undefined
   for (const line of head.values(H.cookie)) {
     for (const part of line.split(';')) {
       const eq = part.indexOf('=')
-      if (eq < 0 || part.slice(0, eq).trim() !== name) continue
-      const value = part.slice(eq + 1).trim()
+      if (eq < 0 || part.slice(0, eq).replace(/^ +/, '') !== name) continue
+      const value = part.slice(eq + 1)
       return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
     }
   }

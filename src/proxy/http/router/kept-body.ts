@@ -15,9 +15,9 @@ export class KeptBody {
     if (this.bytes.length > 0) this.bytes.clear()
   }
 
-  /** False: it would be more than `limit` (0 is none), and was not kept. */
+  /** False: it would be more than `limit`, and was not kept. */
   add(chunk: Uint8Array, limit: number): boolean {
-    if (limit > 0 && this.bytes.length + chunk.length > limit) return false
+    if (this.bytes.length + chunk.length > limit) return false
     this.bytes.append(chunk)
     return true
   }
@@ -28,6 +28,11 @@ export class KeptBody {
 
   get empty(): boolean {
     return this.bytes.length === 0 && this.trailers === undefined
+  }
+
+  /** All of it so far, for whoever goes on with it. */
+  copy(): Buffer {
+    return Buffer.from(this.bytes.bytes())
   }
 
   /** Sends all of it on a new attempt; `complete`: there is no more to come. */

@@ -1,9 +1,10 @@
 import type { ConnectionInfo } from '../../listener/connection.ts'
-import type { LoadBalancerContext } from '../../upstream/cluster.ts'
+import type { LoadBalancerContext, RoutingPriority } from '../../upstream/cluster.ts'
 import type { Host } from '../../upstream/host.ts'
 import type { Exchange } from '../exchange.ts'
 import type { RequestHead } from '../headers.ts'
 import type { RetryPolicy } from './retry-policy.ts'
+import { PreviousPriorities } from './retry-priority.ts'
 import type { Forward } from './route.ts'
 
 const NO_HOSTS: readonly Host[] = []
@@ -18,6 +19,9 @@ export class RouterBalancing implements LoadBalancerContext {
   upstreamServerName: string | undefined = undefined
   upstreamAlpn: readonly string[] | undefined = undefined
   overrideHost: string | undefined = undefined
+  overrideStrict = false
+  retryPriority: PreviousPriorities | undefined = undefined
+  routingPriority: RoutingPriority = 'default'
   private policy: RetryPolicy | undefined = undefined
   private tried: readonly Host[] = NO_HOSTS
 
@@ -26,10 +30,14 @@ export class RouterBalancing implements LoadBalancerContext {
     this.policy = forward.retryPolicy
     this.tried = NO_HOSTS
     this.hostSelectionRetryCount = 0
+    this.retryPriority = undefined
     this.downstream = exchange.connection
     this.headers = head
     this.metadataMatch = forward.metadataMatch
+    this.routingPriority = forward.priority
     this.upstreamAlpn = exchange.upstreamAlpn
+    this.overrideHost = exchange.upstreamOverride?.address
+    this.overrideStrict = exchange.upstreamOverride?.strict ?? false
     if (forward.hashPolicies === undefined) {
       this.hash = undefined
       return undefined
@@ -39,10 +47,15 @@ export class RouterBalancing implements LoadBalancerContext {
     return hashed.setCookie
   }
 
-  /** A host was tried; the next attempt may want another. */
+  /** A host was tried; the next attempt may want another, or another priority. */
   remember(host: Host): void {
     const { policy } = this
-    if (policy === undefined || !(policy.avoidPreviousHosts || policy.omitCanary)) return
+    if (policy === undefined) return
+    if (policy.priorityFrequency !== undefined) {
+      this.retryPriority ??= new PreviousPriorities(policy.priorityFrequency)
+      this.retryPriority.remember(host)
+    }
+    if (policy.hostPredicates.length === 0) return
     this.tried = [...this.tried, host]
     this.hostSelectionRetryCount = policy.hostSelectionAttempts
   }
@@ -50,12 +63,13 @@ export class RouterBalancing implements LoadBalancerContext {
   shouldSelectAnotherHost(host: Host): boolean {
     const { policy } = this
     if (this.hostSelectionRetryCount === 0 || policy === undefined) return false
-    return (policy.avoidPreviousHosts && this.tried.includes(host)) || (policy.omitCanary && host.canary)
+    return policy.hostPredicates.some((rejects) => rejects(host, this.tried))
   }
 
   /** Forgets the request. */
   end(): void {
     this.headers = undefined
+    this.retryPriority = undefined
     this.tried = NO_HOSTS
   }
 }

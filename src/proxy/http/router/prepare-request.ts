@@ -32,15 +32,15 @@ export function prepareRequest(
   if (!quiet) setTimeoutHeaders(head, timeouts, 0, forward, grpc)
   if (forward.attemptCountInRequest) head.set(H.attemptCount, '1')
   applyMutations(route.requestMutations, head, info)
-  const authority = forward.hostRewrite.authority(head, head.path)
+  const authority = forward.hostRewrite.authority(head, head.path, info)
   if (authority !== '') {
     if (forward.hostRewrite.ofEntry) head.authority = authority
     else updateAuthority(head, authority, forward.appendForwardedHost, !quiet)
   }
   if (forward.pathRewrite !== undefined) {
-    if (!quiet) head.set(H.originalPath, head.path)
-    head.path = forward.pathRewrite.rewrite(head.path)
+    const path = forward.pathRewrite.rewrite(head.path, info)
+    if (!quiet && (path !== head.path || !forward.pathRewrite.formatted)) head.set(H.originalPath, head.path)
+    head.path = path
   }
-  head.remove(H.hedgeOnPerTryTimeout)
   return timeoutStatus
 }

@@ -3,17 +3,17 @@ import { H } from '../names.ts'
 
 /**
  * What the router adds to an answer of its own (source/common/router/router.cc modify_headers_): that a limit was
- * reached, and, where the virtual host wants it told, how often it tried. Undefined: nothing.
+ * reached, and, where the virtual host wants it told, how often it tried, if it did. Undefined: nothing.
  */
 export function replyHeaders(
   forward: { readonly attemptCountInResponse: boolean } | undefined,
   attempts: number,
   overloaded: boolean,
 ): ((head: ResponseHead) => void) | undefined {
-  const tellAttempts = forward?.attemptCountInResponse === true
+  const tellAttempts = attempts > 0 && forward?.attemptCountInResponse === true
   if (!tellAttempts && !overloaded) return undefined
   return (head) => {
     if (overloaded) head.set(H.overloaded, 'true')
-    if (tellAttempts) head.set(H.attemptCount, String(Math.max(attempts, 1)))
+    if (tellAttempts) head.set(H.attemptCount, String(attempts))
   }
 }

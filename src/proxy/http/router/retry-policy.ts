@@ -1,8 +1,9 @@
 import type { RetryPolicy as RetryPolicyProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
-import { typeNameOf } from '../../../xds/messages.ts'
 import { durationMs, Problems } from '../config.ts'
 import { type HeaderName, headerName } from '../headers.ts'
 import { compileHeaderMatchers, type HeaderMatcher } from './header-matcher.ts'
+import { compileHostPredicate, type HostPredicate } from './retry-hosts.ts'
+import { compileRetryPriority } from './retry-priority.ts'
 
 /** Bits of `retry_on` and `x-envoy-retry-on` (envoy/router/router.h). */
 export const RetryOn = {
@@ -34,6 +35,8 @@ const HTTP_TOKENS: Readonly<Record<string, number>> = {
   reset: RetryOn.RESET,
   'reset-before-request': RetryOn.RESET_BEFORE_REQUEST,
   'envoy-ratelimited': RetryOn.ENVOY_RATE_LIMITED,
+  // There is no HTTP/3 here that could fail.
+  'http3-post-connect-failure': 0,
 }
 
 const GRPC_TOKENS: Readonly<Record<string, number>> = {
@@ -42,6 +45,12 @@ const GRPC_TOKENS: Readonly<Record<string, number>> = {
   'resource-exhausted': RetryOn.GRPC_RESOURCE_EXHAUSTED,
   unavailable: RetryOn.GRPC_UNAVAILABLE,
   internal: RetryOn.GRPC_INTERNAL,
+}
+
+/** Whether a `x-envoy-retry-on` (or, with `grpc`, `x-envoy-retry-grpc-on`) value has known words only. */
+export function knownRetryWords(text: string, grpc: boolean): boolean {
+  const tokens = grpc ? GRPC_TOKENS : HTTP_TOKENS
+  return text.split(',').every((word) => word.trim() === '' || Object.hasOwn(tokens, word.trim()))
 }
 
 function bits(text: string, tokens: Readonly<Record<string, number>>): number {
@@ -66,8 +75,6 @@ export interface ResetHeader {
   readonly format: 'seconds' | 'timestamp'
 }
 
-const PREVIOUS_HOSTS = 'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate'
-const OMIT_CANARY = 'envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate'
 const KNOWN = new Set([
   'retryOn',
   'numRetries',
@@ -90,8 +97,9 @@ export class RetryPolicy {
   readonly numRetries: number
   readonly perTryTimeout: number
   readonly perTryIdleTimeout: number
-  readonly avoidPreviousHosts: boolean
-  readonly omitCanary: boolean
+  readonly hostPredicates: readonly HostPredicate[]
+  /** `update_frequency` of previous_priorities; undefined: retries go where first attempts do. */
+  readonly priorityFrequency: number | undefined
   readonly hostSelectionAttempts: number
   readonly statusCodes: readonly number[]
   readonly baseInterval: number
@@ -118,21 +126,10 @@ export class RetryPolicy {
       problems.add('retry_policy.retry_back_off.max_interval', 'must be at least base_interval')
     }
     this.maxInterval = max ?? this.baseInterval * 10
-    let previous = false
-    let canary = false
-    for (const predicate of config.retryHostPredicate) {
-      const type = predicate.configType.case === 'typedConfig' ? typeNameOf(predicate.configType.value.typeUrl) : ''
-      if (type === PREVIOUS_HOSTS || (type === '' && predicate.name === 'envoy.retry_host_predicates.previous_hosts')) {
-        previous = true
-      } else if (
-        type === OMIT_CANARY ||
-        (type === '' && predicate.name === 'envoy.retry_host_predicates.omit_canary_hosts')
-      ) {
-        canary = true
-      } else problems.add('retry_policy.retry_host_predicate', `${type || predicate.name} is not supported`)
-    }
-    this.avoidPreviousHosts = previous
-    this.omitCanary = canary
+    this.hostPredicates = config.retryHostPredicate.flatMap(
+      (predicate) => problems.collect('retry_policy', () => compileHostPredicate(predicate)) ?? [],
+    )
+    this.priorityFrequency = problems.collect('retry_policy', () => compileRetryPriority(config.retryPriority))
     this.resetHeaders = (config.rateLimitedRetryBackOff?.resetHeaders ?? []).map((h) => ({
       name: headerName(h.name.toLowerCase()),
       format: h.format === 1 ? 'timestamp' : 'seconds',

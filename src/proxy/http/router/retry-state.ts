@@ -5,11 +5,17 @@ import type { RequestHead, ResponseHead } from '../headers.ts'
 import { H } from '../names.ts'
 import { HeaderReader } from './header-matcher.ts'
 import { parseRetryGrpcOn, parseRetryOn, RetryOn, type RetryPolicy } from './retry-policy.ts'
+import { countAll, type RouteStats } from './route-stats.ts'
 
 /** What became of the wish to retry. */
 export type RetryDecision = 'no' | 'yes' | 'overflow' | 'limit'
 
 const GATEWAY = [502, 503, 504]
+/** Said to a request that came before TLS was established: tried again at once. */
+const TOO_EARLY = 425
+
+/** Whether to retry, and if so when. */
+type Wish = 'no' | 'backoff' | 'now'
 
 /** gRPC codes in trailers-only answers, by retry bit. */
 const GRPC_BITS: Readonly<Record<string, number>> = {
@@ -29,6 +35,7 @@ export class RetryState {
   private readonly cluster: Cluster
   private readonly priority: RoutingPriority
   private readonly runtime: Runtime
+  private readonly watching: readonly RouteStats[]
   private readonly retry: () => void
   private on = 0
   private remaining: number
@@ -43,12 +50,14 @@ export class RetryState {
     policy: RetryPolicy,
     cluster: Cluster,
     priority: RoutingPriority,
+    watching: readonly RouteStats[],
     runtime: Runtime,
     retry: () => void,
   ) {
     this.policy = policy
     this.cluster = cluster
     this.priority = priority
+    this.watching = watching
     this.runtime = runtime
     this.retry = retry
     this.remaining = policy.numRetries
@@ -57,13 +66,14 @@ export class RetryState {
 
   /**
    * The state for a request, or undefined when neither policy nor headers ask for retries. Consumes the
-   * `x-envoy-retry-*` headers. `retry` is called when the back-off is over.
+   * `x-envoy-retry-*` headers. `watching` counts beside the cluster; `retry` is called when the back-off is over.
    */
   static create(
     policy: RetryPolicy,
     head: RequestHead,
     cluster: Cluster,
     priority: RoutingPriority,
+    watching: readonly RouteStats[],
     runtime: Runtime,
     retry: () => void,
   ): RetryState | undefined {
@@ -84,7 +94,7 @@ export class RetryState {
       if (!policy.retriableRequestHeaders.some((matcher) => matcher.matches(head))) on = 0
     }
     if (on === 0) return undefined
-    const state = new RetryState(policy, cluster, priority, runtime, retry)
+    const state = new RetryState(policy, cluster, priority, watching, runtime, retry)
     state.on = on
     if (maxRetries !== undefined && /^\d+$/.test(maxRetries)) state.remaining = Number(maxRetries)
     if (codes !== undefined) {
@@ -101,79 +111,101 @@ export class RetryState {
     return state
   }
 
-  /** After response headers. */
-  onHeaders(head: ResponseHead): RetryDecision {
-    const wanted = this.wantsRetryOnHeaders(head)
-    return this.decide(wanted, wanted ? this.rateLimitDelay(head) : undefined)
+  /** After response headers; `early`: the request itself came before TLS was established. */
+  onHeaders(head: ResponseHead, early: boolean): RetryDecision {
+    const wish = this.wishOnHeaders(head, early)
+    return this.decide(wish, wish === 'backoff' ? this.rateLimitDelay(head) : undefined)
+  }
+
+  /** Whether a response would be retried if that were still possible. */
+  wantsRetryOnHeaders(head: ResponseHead, early: boolean): boolean {
+    return this.wishOnHeaders(head, early) !== 'no'
   }
 
   /** After a reset, a connection failure or a per-try timeout ('local reset'). */
   onReset(reason: ResetReason, requestStarted: boolean): RetryDecision {
-    return this.decide(this.wantsRetryOnReset(reason, requestStarted), undefined)
+    return this.decide(this.wantsRetryOnReset(reason, requestStarted) ? 'backoff' : 'no', undefined)
+  }
+
+  /** After a per-try timeout whose attempt goes on: whatever the conditions, another one starts beside it. */
+  onHedge(): RetryDecision {
+    return this.decide('backoff', undefined)
   }
 
   /** Gives back the slot and forgets a retry that waits. */
   destroy(): void {
-    this.timer?.cancel()
-    this.timer = undefined
     this.release()
   }
 
   private release(): void {
+    this.timer?.cancel()
+    this.timer = undefined
     if (!this.holdsSlot) return
     this.holdsSlot = false
     this.cluster.resources.retryDone(this.priority)
   }
 
-  private decide(wanted: boolean, rateLimited: number | undefined): RetryDecision {
-    const stats = this.cluster.stats
-    if (this.armed && !wanted) stats.counter('upstream_rq_retry_success').inc()
-    this.armed = false
-    this.release()
-    if (!wanted) return 'no'
-    if (this.remaining === 0) {
-      stats.counter('upstream_rq_retry_limit_exceeded').inc()
+  private count(name: string, watched: 'retry' | 'retrySuccess' | 'retryLimitExceeded' | 'retryOverflow'): void {
+    this.cluster.stats.counter(`upstream_rq_${name}`).inc()
+    countAll(this.watching, watched)
+  }
+
+  private decide(wish: Wish, rateLimited: number | undefined): RetryDecision {
+    if (this.armed && wish === 'no') this.count('retry_success', 'retrySuccess')
+    if (wish !== 'no' && this.remaining === 0) {
+      // What was tried before may yet prove to have helped.
+      this.count('retry_limit_exceeded', 'retryLimitExceeded')
       return 'limit'
     }
+    this.armed = false
+    this.release()
+    if (wish === 'no') return 'no'
     this.remaining--
     if (!this.cluster.resources.tryRetry(this.priority)) {
-      stats.counter('upstream_rq_retry_overflow').inc()
+      this.count('retry_overflow', 'retryOverflow')
       return 'overflow'
     }
     this.holdsSlot = true
     this.armed = true
-    stats.counter('upstream_rq_retry').inc()
-    let delay: number
-    if (rateLimited !== undefined) {
-      stats.counter('upstream_rq_retry_backoff_ratelimited').inc()
-      delay = rateLimited * (1 + this.runtime.random() / 2)
-    } else {
-      stats.counter('upstream_rq_retry_backoff_exponential').inc()
-      const ceiling = Math.min(this.policy.baseInterval * 2 ** this.attempts, this.policy.maxInterval)
-      this.attempts++
-      delay = Math.floor(this.runtime.random() * ceiling)
-    }
+    const delay = wish === 'now' ? 0 : this.backOff(rateLimited)
     this.timer = this.runtime.after(delay, () => {
       this.timer = undefined
+      this.count('retry', 'retry')
+      if (wish === 'backoff') {
+        this.cluster.stats
+          .counter(`upstream_rq_retry_backoff_${rateLimited === undefined ? 'exponential' : 'ratelimited'}`)
+          .inc()
+      }
       this.retry()
     })
     return 'yes'
   }
 
-  private wantsRetryOnHeaders(head: ResponseHead): boolean {
+  /** ms to wait, with jitter. */
+  private backOff(rateLimited: number | undefined): number {
+    if (rateLimited !== undefined) return rateLimited * (1 + this.runtime.random() / 2)
+    const ceiling = Math.min(this.policy.baseInterval * 2 ** this.attempts, this.policy.maxInterval)
+    this.attempts++
+    return Math.floor(this.runtime.random() * ceiling)
+  }
+
+  private wishOnHeaders(head: ResponseHead, early: boolean): Wish {
     const { on } = this
     const code = head.status
-    if (head.has(H.rateLimited)) return (on & RetryOn.ENVOY_RATE_LIMITED) !== 0
-    if ((on & RetryOn.SERVER_ERROR) !== 0 && code >= 500) return true
-    if ((on & RetryOn.GATEWAY_ERROR) !== 0 && GATEWAY.includes(code)) return true
-    if ((on & RetryOn.RETRIABLE_4XX) !== 0 && code === 409) return true
-    if ((on & RetryOn.RETRIABLE_STATUS_CODES) !== 0 && this.statusCodes.includes(code)) return true
+    if (head.has(H.rateLimited)) return (on & RetryOn.ENVOY_RATE_LIMITED) !== 0 ? 'backoff' : 'no'
+    if ((on & RetryOn.SERVER_ERROR) !== 0 && code >= 500 && code < 600) return 'backoff'
+    if ((on & RetryOn.GATEWAY_ERROR) !== 0 && GATEWAY.includes(code)) return 'backoff'
+    if ((on & RetryOn.RETRIABLE_4XX) !== 0 && code === 409) return 'backoff'
+    if ((on & RetryOn.RETRIABLE_STATUS_CODES) !== 0 && this.statusCodes.includes(code)) {
+      if (code !== TOO_EARLY) return 'backoff'
+      if (!early) return 'now'
+    }
     if ((on & RetryOn.RETRIABLE_HEADERS) !== 0) {
-      for (const matcher of this.policy.retriableHeaders) if (matcher.matches(head)) return true
-      for (const reader of this.headerNames) if (reader.first(head) !== undefined) return true
+      for (const matcher of this.policy.retriableHeaders) if (matcher.matches(head)) return 'backoff'
+      for (const reader of this.headerNames) if (reader.first(head) !== undefined) return 'backoff'
     }
     const grpc = head.get(H.grpcStatus)
-    return grpc !== undefined && (on & (GRPC_BITS[grpc] ?? 0)) !== 0
+    return grpc !== undefined && (on & (GRPC_BITS[grpc] ?? 0)) !== 0 ? 'backoff' : 'no'
   }
 
   private wantsRetryOnReset(reason: ResetReason, requestStarted: boolean): boolean {

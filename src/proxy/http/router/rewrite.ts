@@ -1,6 +1,9 @@
 import type { RouteAction } from '#gen/envoy/config/route/v3/route_components_pb.js'
+import type { Runtime } from '../../../runtime.ts'
 import { unpack } from '../../../xds/messages.ts'
 import { ConfigError } from '../../context.ts'
+import { compileFormat, compileHeaderFormat, type Formatter } from '../../observe/formatter.ts'
+import type { StreamInfo } from '../../stream-info.ts'
 import type { RequestHead } from '../headers.ts'
 import { H } from '../names.ts'
 import { HeaderReader } from './header-matcher.ts'
@@ -30,6 +33,7 @@ export class PathRewrite {
   private readonly prefix: string
   private readonly regex: RegexRewrite | undefined
   private readonly template: UriTemplateRewrite | undefined
+  private readonly format: Formatter | undefined
   private readonly match: PathMatcher
 
   private constructor(
@@ -37,15 +41,17 @@ export class PathRewrite {
     prefix: string,
     regex: RegexRewrite | undefined,
     template: UriTemplateRewrite | undefined,
+    format: Formatter | undefined,
   ) {
     this.match = match
     this.prefix = prefix
     this.regex = regex
     this.template = template
+    this.format = format
   }
 
   /** Undefined when the action rewrites nothing. Throws ConfigError. */
-  static of(action: RouteAction, match: PathMatcher): PathRewrite | undefined {
+  static of(action: RouteAction, match: PathMatcher, runtime: Runtime): PathRewrite | undefined {
     let template: UriTemplateRewrite | undefined
     const policy = action.pathRewritePolicy
     if (policy !== undefined) {
@@ -56,18 +62,32 @@ export class PathRewrite {
       template = new UriTemplateRewrite(config.pathTemplateRewrite, new UriTemplate(match.text))
     }
     const regex = action.regexRewrite ? new RegexRewrite(action.regexRewrite) : undefined
-    if (action.prefixRewrite === '' && regex === undefined && template === undefined) return undefined
-    if ([action.prefixRewrite !== '', regex !== undefined, template !== undefined].filter(Boolean).length > 1) {
-      throw new ConfigError(['only one of prefix_rewrite, regex_rewrite and path_rewrite_policy may be set'])
+    const format = action.pathRewrite === '' ? undefined : compileHeaderFormat(action.pathRewrite, runtime)
+    const ways = [action.prefixRewrite !== '', regex !== undefined, template !== undefined, format !== undefined]
+    const count = ways.filter(Boolean).length
+    if (count === 0) return undefined
+    if (count > 1) {
+      throw new ConfigError([
+        'only one of prefix_rewrite, regex_rewrite, path_rewrite_policy and path_rewrite may be set',
+      ])
     }
-    return new PathRewrite(match, action.prefixRewrite, regex, template)
+    return new PathRewrite(match, action.prefixRewrite, regex, template, format)
+  }
+
+  /** Whether a format makes the path: what comes out empty then leaves it alone. */
+  get formatted(): boolean {
+    return this.format !== undefined
   }
 
   /** The new path; the same string when nothing changes. */
-  rewrite(path: string): string {
+  rewrite(path: string, info: StreamInfo): string {
     if (this.prefix !== '') return rewritePrefix(path, this.match, this.prefix)
     const end = pathEnd(path)
     const only = path.slice(0, end)
+    if (this.format !== undefined) {
+      const made = this.format.format(info)
+      return made === '' ? path : made + path.slice(end)
+    }
     const rewritten = this.regex !== undefined ? this.regex.replaceAll(only) : this.template!.rewrite(only)
     return rewritten + path.slice(end)
   }
@@ -85,18 +105,22 @@ export class HostRewrite {
   readonly ofEntry: boolean
   private readonly header: HeaderReader | undefined
   private readonly pathRegex: RegexRewrite | undefined
+  private readonly format: Formatter | undefined
 
-  constructor(action: Pick<RouteAction, 'hostRewriteSpecifier'>, ofEntry = false) {
+  /** Throws ConfigError. */
+  constructor(action: Pick<RouteAction, 'hostRewriteSpecifier'>, runtime: Runtime, ofEntry = false) {
     const spec = action.hostRewriteSpecifier
     this.ofEntry = ofEntry
     this.auto = spec.case === 'autoHostRewrite' && spec.value.value
     this.literal = spec.case === 'hostRewriteLiteral' ? spec.value : ''
     this.header = spec.case === 'hostRewriteHeader' ? new HeaderReader(spec.value) : undefined
     this.pathRegex = spec.case === 'hostRewritePathRegex' ? new RegexRewrite(spec.value) : undefined
+    this.format = spec.case === 'hostRewrite' ? compileFormat(spec.value, runtime) : undefined
   }
 
   /** The new authority, or '' for none. `path` is the original one. */
-  authority(head: RequestHead, path: string): string {
+  authority(head: RequestHead, path: string, info: StreamInfo): string {
+    if (this.format !== undefined) return this.format.format(info)
     if (this.literal !== '') return this.literal
     if (this.header !== undefined) return this.header.first(head) ?? ''
     if (this.pathRegex !== undefined) return this.pathRegex.replaceAll(path.slice(0, pathEnd(path)))

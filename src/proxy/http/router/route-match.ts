@@ -2,6 +2,8 @@ import type { RouteMatch as RouteMatchProto } from '#gen/envoy/config/route/v3/r
 import { ConfigError } from '../../context.ts'
 import { Problems } from '../config.ts'
 import { H } from '../names.ts'
+import { CookieMatcher } from './cookie-matcher.ts'
+import { FilterStateMatcher } from './filter-state-matcher.ts'
 import { Fraction } from './fraction.ts'
 import { compileHeaderMatchers, type HeaderMatcher, matchAll } from './header-matcher.ts'
 import { MetadataMatcher } from './metadata-matcher.ts'
@@ -23,6 +25,8 @@ const KNOWN = new Set([
   'grpc',
   'tlsContext',
   'dynamicMetadata',
+  'cookies',
+  'filterState',
 ])
 
 /** The conditions of a route, tried in Envoy's order with the path last (RC RouteEntryImplBase::matchRoute). */
@@ -37,6 +41,8 @@ export class RouteMatch {
   private readonly tlsPresented: boolean | undefined
   private readonly tlsValidated: boolean | undefined
   private readonly metadata: readonly MetadataMatcher[]
+  private readonly cookies: readonly CookieMatcher[]
+  private readonly states: readonly FilterStateMatcher[]
 
   /** Throws ConfigError with a path relative to the match. */
   constructor(config: RouteMatchProto) {
@@ -54,6 +60,12 @@ export class RouteMatch {
       const matcher = problems.collect(`match.dynamic_metadata[${i}]`, () => new MetadataMatcher(m))
       if (matcher) metadata.push(matcher)
     })
+    this.cookies = config.cookies.flatMap(
+      (c, i) => problems.collect(`match.cookies[${i}]`, () => new CookieMatcher(c)) ?? [],
+    )
+    this.states = config.filterState.flatMap(
+      (s, i) => problems.collect(`match.filter_state[${i}]`, () => new FilterStateMatcher(s)) ?? [],
+    )
     this.query = query
     this.metadata = metadata
     this.fraction = config.runtimeFraction ? Fraction.ofRuntime(config.runtimeFraction) : undefined
@@ -69,7 +81,9 @@ export class RouteMatch {
       this.headers.length === 0 &&
       query.length === 0 &&
       config.tlsContext === undefined &&
-      metadata.length === 0
+      metadata.length === 0 &&
+      this.cookies.length === 0 &&
+      this.states.length === 0
   }
 
   /** `path` without query and fragment. */
@@ -83,6 +97,7 @@ export class RouteMatch {
     if (this.grpc && !isGrpcContentType(input.request.get(H.contentType))) return false
     if (!matchAll(this.headers, input.request)) return false
     for (const q of this.query) if (!q.matches(input.request.path)) return false
+    for (const c of this.cookies) if (!c.matches(input.request)) return false
     if (this.tlsPresented !== undefined || this.tlsValidated !== undefined) {
       const presented = input.connection.tls?.peer !== undefined
       if (this.tlsPresented !== undefined && presented !== this.tlsPresented) return false
@@ -90,6 +105,7 @@ export class RouteMatch {
       if (this.tlsValidated !== undefined && presented !== this.tlsValidated) return false
     }
     for (const m of this.metadata) if (!m.matches(input.info.dynamicMetadata)) return false
+    for (const s of this.states) if (!s.matches(input.info)) return false
     return true
   }
 
@@ -101,7 +117,7 @@ export class RouteMatch {
     for (const q of this.query) parts.push(String(q))
     if (this.tlsPresented !== undefined) parts.push(`client certificate ${this.tlsPresented ? '' : 'not '}presented`)
     if (this.tlsValidated !== undefined) parts.push(`client certificate ${this.tlsValidated ? '' : 'not '}validated`)
-    for (const m of this.metadata) parts.push(String(m))
+    for (const m of [...this.metadata, ...this.cookies, ...this.states]) parts.push(String(m))
     return parts.join(' and ')
   }
 }

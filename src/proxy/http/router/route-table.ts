@@ -1,4 +1,4 @@
-import type { HeaderName } from '../headers.ts'
+import type { HeaderName, RequestHead } from '../headers.ts'
 import { H } from '../names.ts'
 import type { Domains } from './domains.ts'
 import { pathEnd } from './rewrite.ts'
@@ -28,6 +28,11 @@ export class RouteTable {
     this.toTls = toTls
     this.internalOnlyHeaders = internalOnlyHeaders
     this.ignorePathParameters = ignorePathParameters
+  }
+
+  /** The table for a request: always this one, where routes are not scoped. */
+  tableFor(_head: RequestHead): RouteTable {
+    return this
   }
 
   /** The first route that matches, weighted clusters resolved; undefined for a 404. */

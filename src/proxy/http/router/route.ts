@@ -6,11 +6,15 @@ import type { DirectResponse } from './direct-response.ts'
 import type { HashPolicies } from './hash-policy.ts'
 import type { HeaderReader } from './header-matcher.ts'
 import type { HeaderMutation } from './header-mutation.ts'
+import type { InternalRedirectPolicy } from './internal-redirect.ts'
 import type { MirrorPolicy } from './mirror-policy.ts'
 import type { Redirect } from './redirect.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import type { HostRewrite, PathRewrite } from './rewrite.ts'
 import type { RouteMatch } from './route-match.ts'
+import type { RouteStats } from './route-stats.ts'
+import type { ConnectTermination } from './tcp-upstream.ts'
+import type { VirtualClusters } from './virtual-cluster.ts'
 
 /** What routing looks at. The exchange is one. */
 export interface RouteInput {
@@ -68,6 +72,8 @@ export interface VirtualHost {
   /** 'external' redirects what came in the clear from outside, 'all' everything in the clear. */
   readonly requireTls: 'none' | 'external' | 'all'
   readonly routes: readonly Route[]
+  /** Classes of requests that are counted apart; undefined: none. */
+  readonly virtualClusters: VirtualClusters | undefined
 }
 
 /** Where a route sends requests, and with which policies. Times in ms; 0 is none. */
@@ -86,6 +92,10 @@ export interface Forward {
   readonly grpcTimeoutHeaderOffset: number
   readonly usesStreamDuration: boolean
   readonly retryPolicy: RetryPolicy
+  /** A try that takes too long goes on beside the next one (hedge_policy). */
+  readonly hedgeOnTimeout: boolean
+  /** Redirects of upstreams that the proxy follows; undefined: none. */
+  readonly redirectPolicy: InternalRedirectPolicy | undefined
   readonly pathRewrite: PathRewrite | undefined
   readonly hostRewrite: HostRewrite
   readonly appendForwardedHost: boolean
@@ -94,9 +104,11 @@ export interface Forward {
   readonly mirrors: readonly MirrorPolicy[]
   /** Upgrade type in lower case to enabled. */
   readonly upgrades: ReadonlyMap<string, boolean>
+  /** CONNECT ends at this proxy. */
+  readonly connect: ConnectTermination | undefined
   /** Route metadata under `envoy.lb`. */
   readonly metadataMatch: Readonly<Record<string, unknown>> | undefined
-  /** Most bytes kept for retries; undefined: the listener's limit. */
+  /** Most bytes kept for retries, 0 is none at all; undefined: the listener's limit. */
   readonly bufferLimit: number | undefined
   readonly attemptCountInRequest: boolean
   readonly attemptCountInResponse: boolean
@@ -114,11 +126,18 @@ export class WeightedClusters {
   readonly entries: readonly WeightedEntry[]
   readonly total: number
   private readonly randomHeader: HeaderReader | undefined
+  private readonly hashPolicies: HashPolicies | undefined
 
-  constructor(entries: readonly WeightedEntry[], randomHeader: HeaderReader | undefined) {
+  /** `hashPolicies`: the route's, where its hash decides (use_hash_policy). */
+  constructor(
+    entries: readonly WeightedEntry[],
+    randomHeader: HeaderReader | undefined,
+    hashPolicies: HashPolicies | undefined,
+  ) {
     this.entries = entries
     this.total = entries.reduce((sum, e) => sum + e.weight, 0)
     this.randomHeader = randomHeader
+    this.hashPolicies = hashPolicies
   }
 
   pick(input: RouteInput): Route {
@@ -127,6 +146,8 @@ export class WeightedClusters {
       const given = this.randomHeader.all(input.request)
       if (given.length === 1 && /^\d+$/.test(given[0]!)) value = Number(BigInt(given[0]!) % BigInt(this.total))
     }
+    const hash = this.hashPolicies?.compute(input.request, input.connection, input.info).hash
+    if (hash !== undefined) value = Number(hash % BigInt(this.total))
     let end = 0
     for (const entry of this.entries) {
       end += entry.weight
@@ -154,6 +175,10 @@ export interface Route {
   readonly weighted: WeightedClusters | undefined
   readonly redirect: Redirect | undefined
   readonly direct: DirectResponse | undefined
+  /** Counts what goes this way (stat_prefix). */
+  readonly stats: RouteStats | undefined
+  /** The route or a virtual cluster counts its requests. */
+  readonly watched: boolean
   readonly decorator: { readonly operation: string; readonly propagate: boolean } | undefined
 }
 

@@ -1,211 +1,40 @@
-import type { Runtime } from '../../../runtime.ts'
-import { DataStatus, HeadersStatus, type HttpFilter, TrailersStatus } from '../../filters/filter.ts'
-import type { Cluster } from '../../upstream/cluster.ts'
-import type { Host } from '../../upstream/host.ts'
+import { EMPTY } from '../body-buffer.ts'
 import type { ResetReason } from '../codec.ts'
-import type { Exchange } from '../exchange.ts'
-import type { FilterSlot } from '../filter-slot.ts'
-import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
-import {
-  DETAILS,
-  httpStatusOf,
-  type LocalReply,
-  REPLY,
-  resetDetails,
-  resetFlag,
-  resetReply,
-  timeoutReply,
-} from '../local-replies.ts'
+import type { HeaderMap, ResponseHead } from '../headers.ts'
+import { DETAILS, httpStatusOf, REPLY, resetDetails, resetFlag, resetReply, timeoutReply } from '../local-replies.ts'
 import { H } from '../names.ts'
-import { type TimerOwner, type TimerWheel, WheelTimer } from '../timer-wheel.ts'
-import { accountFailure, accountResponse } from './accounting.ts'
-import { replyDirectly } from './direct-reply.ts'
+import {
+  accountFailure,
+  accountGrpc,
+  accountInterim,
+  accountResponse,
+  accountRetried,
+  accountTime,
+} from './accounting.ts'
+import { followRedirect } from './follow-redirect.ts'
 import { applyMutations } from './header-mutation.ts'
-import { KeptBody } from './kept-body.ts'
-import { RouterBalancing } from './lb-context.ts'
-import { prepareRequest } from './prepare-request.ts'
-import { replyHeaders } from './reply-headers.ts'
-import { RetryState } from './retry-state.ts'
-import type { Forward, Route } from './route.ts'
-import { isGrpcContentType } from './route-match.ts'
-import { type RouterSettings, strictCheck } from './router-settings.ts'
-import { type ShadowRequest, startShadows } from './shadow.ts'
-import { type RequestTimeouts, setTimeoutHeaders } from './timeouts.ts'
+import type { RetryDecision } from './retry-state.ts'
+import { countAll } from './route-stats.ts'
+import { RouterRequest } from './router-request.ts'
 import { upgradeOutcome } from './upgrade-response.ts'
-import { UpstreamRequest } from './upstream-request.ts'
+import type { UpstreamRequest } from './upstream-request.ts'
 
 /**
- * `envoy.filters.http.router`, the end of every chain: finds cluster and host, sends the request there and the
- * response back, retries, times out, mirrors (source/common/router/router.cc). Used again by the next
+ * `envoy.filters.http.router`, the end of every chain. Here is what it does with what comes back: passes responses
+ * on, retries, hedges, follows redirects, times out (source/common/router/router.cc). Used again by the next
  * exchange of its connection where the chain is nothing else.
  */
-export class RouterFilter implements HttpFilter, TimerOwner {
-  readonly runtime: Runtime
-  readonly wheel: TimerWheel
-  readonly timeouts: RequestTimeouts = { global: 0, perTry: 0 }
-  exchange!: Exchange
-  forward!: Forward
-  readonly balancing = new RouterBalancing()
-  /** The request has come in whole. */
-  complete = false
-  /** No x-envoy-* headers of our own. */
-  readonly quiet: boolean
-
-  private readonly settings: RouterSettings
-  private route!: Route
-  private cluster: Cluster | undefined
-  private grpc = false
-  private completedAt = 0
-  private attempts = 0
-  private responseStarted = false
-  private current: UpstreamRequest | undefined
-  private retries: RetryState | undefined
-  private interimSent = false
-  /** The last attempt was cut off by its timeout. */
-  private afterTimeout = false
-  private setCookie: string | undefined
-  private timeoutStatus = 504
-  private readonly kept = new KeptBody()
-  private shadows: ShadowRequest[] | undefined
-  private readonly globalTimer = new WheelTimer(this, 1)
-  private readonly retry = () => this.tryAgain()
-
-  constructor(settings: RouterSettings) {
-    this.settings = settings
-    this.runtime = settings.runtime
-    this.wheel = settings.wheel
-    this.quiet = settings.suppressEnvoyHeaders
-  }
-
-  decodeHeaders(head: RequestHead, end: boolean, slot: FilterSlot): HeadersStatus {
-    const { settings } = this
-    const { exchange } = slot
-    this.exchange = exchange
-    this.complete = false
-    this.responseStarted = false
-    this.retries = undefined
-    this.attempts = 0
-    this.interimSent = false
-    this.kept.on = false
-    this.cluster = undefined
-    this.completedAt = 0
-    settings.stats.rqTotal.inc()
-    const route = exchange.route()
-    if (route === undefined) {
-      settings.stats.noRoute.inc()
-      return this.answer(REPLY.noRoute)
-    }
-    this.route = route
-    if (route.redirect !== undefined || route.direct !== undefined) {
-      settings.stats.rqDirectResponse.inc()
-      replyDirectly(slot, route, head)
-      return HeadersStatus.STOP
-    }
-    const { forward } = route
-    if (forward === undefined) return this.answer(REPLY.noRoute)
-    this.forward = forward
-    const cluster = settings.clusters.get(forward.clusterHeader?.first(head) ?? forward.cluster)
-    if (cluster === undefined) {
-      settings.stats.noCluster.inc()
-      return this.answer({ ...REPLY.noCluster, status: forward.notFoundCode })
-    }
-    this.cluster = cluster
-    const { info } = exchange
-    info.clusterName = cluster.name
-    info.clusterObservabilityName = cluster.observabilityName
-    const refusal = strictCheck(settings.strictHeaders, head)
-    if (refusal !== undefined) return this.answer(refusal)
-    head.remove(H.upstreamAltStatName)
-    this.grpc = isGrpcContentType(head.get(H.contentType))
-    this.setCookie = this.balancing.begin(exchange, head, forward)
-    this.attempts = 1
-    info.upstreamAttempts = 1
-    const host = cluster.chooseHost(this.balancing)
-    if (host === undefined) return this.noHost(cluster)
-    this.timeoutStatus = prepareRequest(head, route, forward, info, this.grpc, settings, this.timeouts)
-    this.retries = RetryState.create(forward.retryPolicy, head, cluster, forward.priority, this.runtime, this.retry)
-    this.kept.begin(this.retries !== undefined)
-    if (end) this.markComplete()
-    this.send(cluster, host, end)
-    if (exchange.decode.ended) return HeadersStatus.STOP // failed at once, and answered
-    if (forward.mirrors.length > 0 && head.method !== 'CONNECT') {
-      this.shadows = startShadows(forward, head, exchange, settings, this.timeouts.global, end)
-    }
-    if (end) this.onRequestComplete()
-    return HeadersStatus.STOP
-  }
-
-  private answer(reply: LocalReply, overloaded = false): HeadersStatus {
-    this.exchange.sendLocalReply(reply, replyHeaders(this.route?.forward, this.attempts, overloaded))
-    return HeadersStatus.STOP
-  }
-
-  private noHost(cluster: Cluster): HeadersStatus {
-    accountFailure(cluster, undefined, REPLY.noHealthyHost.status, this.exchange.internal)
-    return this.answer(REPLY.noHealthyHost)
-  }
-
-  private send(cluster: Cluster, host: Host, end: boolean): void {
-    const request = new UpstreamRequest(this, cluster, host)
-    this.current = request
-    this.exchange.flow.source = request
-    request.start(end)
-  }
-
-  decodeData(chunk: Uint8Array, end: boolean): DataStatus {
-    if (end) this.markComplete()
-    if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.send(chunk, end)
-    if (this.kept.on && !this.kept.add(chunk, this.forward.bufferLimit ?? this.exchange.bufferLimit)) {
-      if (!this.stopKeeping()) return DataStatus.STOP_NO_BUFFER
-    }
-    if (this.current !== undefined) this.current.send(chunk, end)
-    else if (!this.kept.on && !this.responseStarted) {
-      this.answer(REPLY.closedEarly)
-      return DataStatus.STOP_NO_BUFFER
-    }
-    if (end) this.onRequestComplete()
-    return DataStatus.STOP_NO_BUFFER
-  }
-
-  /** The body is too big to be sent twice: no retries. False: that ended the request. */
-  private stopKeeping(): boolean {
-    this.kept.drop()
-    this.cluster?.stats.counter('retry_or_shadow_abandoned').inc()
-    this.retries?.destroy()
-    this.retries = undefined
-    if (this.current !== undefined) return true
-    this.answer(REPLY.retryBufferOverflow)
-    return false
-  }
-
-  decodeTrailers(trailers: HeaderMap): TrailersStatus {
-    this.markComplete()
-    if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.sendTrailers(trailers)
-    if (this.kept.on) this.kept.addTrailers(trailers)
-    this.current?.sendTrailers(trailers)
-    this.onRequestComplete()
-    return TrailersStatus.STOP
-  }
-
-  private markComplete(): void {
-    this.complete = true
-    this.completedAt = this.runtime.now()
-  }
-
-  private onRequestComplete(): void {
-    if (this.responseStarted || this.exchange.decode.ended) return
-    if (this.timeouts.global > 0) this.wheel.start(this.globalTimer, this.timeouts.global)
-    this.current?.armPerTry()
-  }
-
-  onInterim(head: ResponseHead): void {
+export class RouterFilter extends RouterRequest {
+  onInterim(request: UpstreamRequest, head: ResponseHead): void {
+    if (this.interimSent) return // one is enough
+    this.interimSent = true
+    accountInterim(this, request, head.status)
+    this.responseStarted = true
     this.retries?.destroy()
     this.retries = undefined
     this.kept.drop()
-    if (this.settings.proxy100Continue && !this.interimSent) {
-      this.interimSent = true
-      this.exchange.sendInterim(head)
-    }
+    if (this.earlier.length > 0) this.leaveOthers(request)
+    if (this.settings.proxy100Continue) this.exchange.sendInterim(head)
   }
 
   onHeaders(request: UpstreamRequest, head: ResponseHead, end: boolean): void {
@@ -215,36 +44,82 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     if (info.upstreamFirstRx === 0) info.upstreamFirstRx = this.runtime.now()
     const status = head.status
     const grpcStatus = this.grpc ? head.get(H.grpcStatus) : undefined
-    const effective = grpcStatus !== undefined ? httpStatusOf(Number(grpcStatus)) : status
-    cluster.reportResult(host, effective)
+    if (grpcStatus !== undefined) cluster.reportResult(host, httpStatusOf(Number(grpcStatus)))
+    else if (cluster.errorMatcher === undefined || this.grpc) cluster.reportResult(host, status)
+    else cluster.reportResult(host, cluster.errorMatcher(head) ? Math.max(status, 500) : 200)
+    if (cluster.failHealthNow !== undefined && head.has(H.immediateHealthCheckFail)) cluster.failHealthNow(host)
+    const early = exchange.request.has(H.earlyData)
+    let refused = false
     if (this.retries !== undefined) {
-      const decision = this.retries.onHeaders(head)
-      if (decision === 'yes') {
-        cluster.stats.chargeRetriedResponse(status)
-        host.stats.rqError.inc()
-        this.balancing.remember(host)
-        this.leave(request, end && request.sentAll)
-        return
+      if (request.retried) refused = this.retries.wantsRetryOnHeaders(head, early)
+      else {
+        const decision = this.retries.onHeaders(head, early)
+        if (this.willRetry(request, decision, false)) {
+          accountRetried(this, request, status)
+          this.leave(request, end && request.sentAll)
+          return
+        }
+        refused = decision !== 'no'
       }
-      info.flagRefusedRetry(decision)
-      this.retries.destroy()
-      this.retries = undefined
     }
+    if (forward.redirectPolicy?.covers(status) === true && this.redirected(request, head, end)) return
+    if (refused && this.othersMayAnswer()) {
+      host.stats.rqError.inc()
+      this.leave(request, false)
+      return
+    }
+    this.retries?.destroy()
+    this.retries = undefined
+    this.pendingRetries = 0
     this.kept.drop()
     if (this.completedAt > 0 && !this.quiet) {
       head.set(H.upstreamServiceTime, String(Math.floor(this.runtime.now() - this.completedAt)))
     }
-    if (forward.attemptCountInResponse) head.set(H.attemptCount, String(this.attempts))
-    accountResponse(request, head, effective, exchange.internal)
+    accountResponse(this, request, head, end)
     this.responseStarted = true
     info.responseCode = status
     info.responseCodeDetails = DETAILS.viaUpstream
+    if (this.earlier.length > 0 || request !== this.current) this.settle(request)
     if (exchange.upgrade && !this.settleUpgrade(request, head, end)) return
     if (this.setCookie !== undefined) head.add(H.setCookie, this.setCookie)
     info.response = head
     applyMutations(this.route.responseMutations, head, info)
+    if (forward.attemptCountInResponse) head.set(H.attemptCount, String(this.attempts))
     if (end) this.finished(request)
     exchange.encodeHeaders(head, end)
+  }
+
+  /** One of several attempts has answered: the others are off, and logs speak of it. */
+  private settle(request: UpstreamRequest): void {
+    this.leaveOthers(request)
+    this.current = request
+    this.earlier = []
+    this.exchange.flow.source = request
+    request.describe()
+  }
+
+  /** Whether an attempt under way, or one to come, may still bring a response. */
+  private othersMayAnswer(): boolean {
+    return this.pendingRetries > 0 || this.running().some((request) => request.awaitingHeaders && !request.over)
+  }
+
+  /** Follows a redirect; false: it goes to the client. */
+  private redirected(request: UpstreamRequest, head: ResponseHead, end: boolean): boolean {
+    const { exchange, forward, settings } = this
+    const { stats } = request.cluster
+    const next =
+      this.complete && !this.overflowed
+        ? followRedirect(exchange, head, forward.redirectPolicy!, settings.stats)
+        : undefined
+    if (next === undefined) {
+      stats.counter('upstream_internal_redirect_failed_total').inc()
+      return false
+    }
+    stats.counter('upstream_internal_redirect_succeeded_total').inc()
+    const body = next.dropsBody ? EMPTY : this.kept.copy()
+    this.leave(request, end && request.sentAll)
+    exchange.restart(next.head, body, head)
+    return true
   }
 
   /** Carries out what the answer to an upgrade means. False: the exchange is done with it. */
@@ -263,11 +138,15 @@ export class RouterFilter implements HttpFilter, TimerOwner {
   }
 
   onUpstreamData(request: UpstreamRequest, chunk: Uint8Array, end: boolean): void {
-    if (end) this.finished(request)
+    if (end) {
+      if (request.statusPending) accountGrpc(request, undefined)
+      this.finished(request)
+    }
     this.exchange.encodeData(chunk, end)
   }
 
   onUpstreamTrailers(request: UpstreamRequest, trailers: HeaderMap): void {
+    if (request.statusPending) accountGrpc(request, trailers)
     this.finished(request)
     this.exchange.encodeTrailers(trailers)
   }
@@ -276,16 +155,9 @@ export class RouterFilter implements HttpFilter, TimerOwner {
   private finished(request: UpstreamRequest): void {
     const now = this.runtime.now()
     this.exchange.info.upstreamLastRx = now
-    if (this.completedAt > 0) request.cluster.stats.recordRequestTime(Math.round(now - this.completedAt))
+    if (this.completedAt > 0) accountTime(this, request, Math.round(now - this.completedAt))
     this.globalTimer.stop()
     this.leave(request, request.sentAll)
-  }
-
-  /** Lets go of an attempt; `clean` keeps its connection for others. */
-  private leave(request: UpstreamRequest, clean: boolean): void {
-    if (clean) request.detach()
-    else request.abandon()
-    if (this.current === request) this.current = undefined
   }
 
   /** An attempt failed or was cut off. */
@@ -293,69 +165,67 @@ export class RouterFilter implements HttpFilter, TimerOwner {
     const { exchange } = this
     const { info } = exchange
     const { cluster, host } = request
-    info.upstreamHost = host
+    info.upstreamHost = request.unassigned ? undefined : host
     if (transport !== undefined) info.upstreamTransportFailure = transport
-    request.detach()
-    if (this.current === request) this.current = undefined
+    this.leave(request, true)
     const overflow = reason === 'overflow'
     if (!overflow) cluster.reportResult(host, 'connect-failed')
-    if (this.wouldRetry(reason, request)) return
-    if (this.responseStarted) {
+    if (this.wouldRetry(reason, request, false)) return
+    const status = reason === 'protocol error' ? 502 : 503
+    this.accountAbort(request, status, !overflow)
+    if (!this.responseStarted && this.othersMayAnswer()) return
+    if (exchange.responseStarted) {
       info.flag(resetFlag(reason))
       info.responseCodeDetails = resetDetails(true, reason, transport)
       exchange.resetStream(reason)
       return
     }
     const reply = resetReply(reason, transport, this.attempts > 1)
-    accountFailure(cluster, overflow ? undefined : host, reply.status, exchange.internal)
-    this.answer(reply, overflow)
+    // After an interim response the final one has begun, as far as the words go.
+    this.answer(this.responseStarted ? { ...reply, details: resetDetails(true, reason, transport) } : reply, overflow)
   }
 
-  private wouldRetry(reason: ResetReason, request: UpstreamRequest): boolean {
-    if (this.responseStarted || this.retries === undefined) return false
-    const decision = this.retries.onReset(reason, request.started)
-    if (decision === 'yes') {
-      request.host.stats.rqError.inc()
-      this.balancing.remember(request.host)
-      return true
-    }
-    this.exchange.info.flagRefusedRetry(decision)
-    return false
-  }
-
-  /** The back-off is over. */
-  private tryAgain(): void {
-    const { exchange, forward, settings } = this
-    const cluster = settings.clusters.get(this.cluster?.name ?? '')
-    this.attempts++
-    exchange.info.upstreamAttempts = this.attempts
-    const host = cluster?.chooseHost(this.balancing)
-    if (cluster === undefined || host === undefined) {
-      if (cluster === undefined) this.answer(REPLY.noCluster)
-      else this.noHost(cluster)
+  /** Counts an attempt that came to nothing, or whose response breaks off. */
+  private accountAbort(request: UpstreamRequest, status: number, blame: boolean): void {
+    if (!this.responseStarted) {
+      accountFailure(this, request.cluster, blame ? request.host : undefined, status)
       return
     }
-    this.cluster = cluster
-    const elapsed = this.completedAt > 0 ? this.runtime.now() - this.completedAt : 0
-    if (!this.quiet) setTimeoutHeaders(exchange.request, this.timeouts, elapsed, forward, this.grpc)
-    if (forward.attemptCountInRequest) exchange.request.set(H.attemptCount, String(this.attempts))
-    if (forward.timeoutRetryHeader) exchange.request.set(H.isTimeoutRetry, String(this.afterTimeout))
-    this.afterTimeout = false
-    const bodyless = this.complete && this.kept.empty
-    this.send(cluster, host, bodyless)
-    if (!bodyless && this.current !== undefined) this.kept.replay(this.current, this.complete)
+    if (!request.statusPending) return
+    request.statusPending = false
+    request.host.stats.rqError.inc()
+    this.settings.stats.resetAfterStart.inc()
+  }
+
+  private wouldRetry(reason: ResetReason, request: UpstreamRequest, timedOut: boolean): boolean {
+    if (this.responseStarted || this.retries === undefined || request.retried) return false
+    if (!this.willRetry(request, this.retries.onReset(reason, request.started), timedOut)) return false
+    request.host.stats.rqError.inc()
+    return true
+  }
+
+  /** What a decision means for the request: another attempt comes, or the log says why not. */
+  private willRetry(request: UpstreamRequest, decision: RetryDecision, timedOut: boolean): boolean {
+    if (decision !== 'yes') {
+      this.exchange.info.flagRefusedRetry(decision)
+      return false
+    }
+    this.pendingRetries++
+    this.afterTimeout = timedOut
+    this.balancing.remember(request.host)
+    return true
   }
 
   /** The global timeout. */
   onTimer(): void {
-    const request = this.current
-    const cluster = this.cluster!
-    if (request !== undefined) {
+    for (const request of this.running()) {
+      const { cluster, host } = request
       cluster.stats.counter('upstream_rq_timeout').inc()
-      request.host.stats.rqTimeout.inc()
+      countAll(this.watching, 'timeout')
+      host.stats.rqTimeout.inc()
       if (request.awaitingHeaders) {
-        cluster.reportResult(request.host, 'timeout')
-        accountFailure(request.cluster, request.host, this.timeoutStatus, this.exchange.internal)
+        if (!request.timeoutReported) cluster.reportResult(host, this.timeoutResult)
+        this.accountAbort(request, this.timeoutStatus, true)
       }
       this.leave(request, false)
     }
@@ -363,38 +233,37 @@ export class RouterFilter implements HttpFilter, TimerOwner {
   }
 
   onPerTryTimeout(request: UpstreamRequest, idle: boolean): void {
-    request.cluster.stats.counter(`upstream_rq_per_try_${idle ? 'idle_' : ''}timeout`).inc()
-    request.host.stats.rqTimeout.inc()
-    request.cluster.reportResult(request.host, 'timeout')
+    const { cluster, host } = request
+    if (this.responseStarted && !idle) return // an interim response has come: there is the whole time now
+    if (this.timeouts.hedge) {
+      this.hedge(request)
+      return
+    }
+    cluster.stats.counter(`upstream_rq_per_try_${idle ? 'idle_' : ''}timeout`).inc()
+    host.stats.rqTimeout.inc()
+    cluster.reportResult(host, this.timeoutResult)
     this.leave(request, false)
-    this.afterTimeout = true
-    if (this.wouldRetry('local reset', request)) return
-    if (!this.responseStarted) accountFailure(request.cluster, request.host, this.timeoutStatus, this.exchange.internal)
+    if (this.wouldRetry('local reset', request, true)) return
+    this.accountAbort(request, this.timeoutStatus, true)
     this.answer(timeoutReply(idle ? REPLY.perTryIdleTimeout : REPLY.perTryTimeout, this.timeoutStatus))
+  }
+
+  private get timeoutResult(): 'timeout' | 'alternate-timeout' {
+    return this.timeoutStatus === 204 ? 'alternate-timeout' : 'timeout'
+  }
+
+  /** An attempt takes too long: it goes on, and another one is started beside it. */
+  private hedge(request: UpstreamRequest): void {
+    request.cluster.reportResult(request.host, this.timeoutResult)
+    request.timeoutReported = true
+    if (this.responseStarted || this.retries === undefined) return
+    request.retried = this.willRetry(request, this.retries.onHedge(), true)
   }
 
   onMaxDuration(request: UpstreamRequest): void {
     request.cluster.stats.counter('upstream_rq_max_duration_reached').inc()
-    const status = this.complete ? 504 : 408
     this.leave(request, false)
-    if (this.wouldRetry('local reset', request)) return
-    if (!this.responseStarted) accountFailure(request.cluster, request.host, status, this.exchange.internal)
-    this.answer({ ...REPLY.upstreamMaxDuration, status })
-  }
-
-  onDestroy(): void {
-    this.globalTimer.stop()
-    this.retries?.destroy()
-    this.retries = undefined
-    if (this.current !== undefined) {
-      this.current.abandon()
-      this.current = undefined
-    }
-    if (this.shadows !== undefined) {
-      for (const shadow of this.shadows) shadow.downstreamGone(this.complete && !this.exchange.aborted)
-      this.shadows = undefined
-    }
-    this.kept.drop()
-    this.balancing.end()
+    if (this.wouldRetry('local reset', request, false)) return
+    this.answer({ ...REPLY.upstreamMaxDuration, status: this.complete ? 504 : 408 })
   }
 }

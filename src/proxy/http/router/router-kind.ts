@@ -37,7 +37,11 @@ export const routerFilter: HttpFilterKind = {
       respectExpectedTimeout: config.respectExpectedRqTimeout,
       strictHeaders: config.strictCheckHeaders.map((name) => new HeaderReader(name)),
       proxy100Continue: context.proxy100Continue,
+      countShadow: () => proxy.stats.counter('http.async-client.rq_total').inc(),
       ownAddress: localAddress(proxy.node),
+      zone: proxy.node.locality?.zone ?? '',
+      dynamicStats: config.dynamicStats ?? true,
+      suppressGrpcCodes: config.suppressGrpcRequestFailureCodeStats,
     }
     return { terminal: true, create: () => new RouterFilter(settings) }
   },

@@ -7,6 +7,13 @@ export class RouterStats {
   readonly rqTotal: Counter
   readonly rqDirectResponse: Counter
   readonly rqRedirect: Counter
+  readonly resetAfterStart: Counter
+  /** Why redirects went to the client that a policy would have followed. */
+  readonly redirectBadLocation: Counter
+  readonly redirectUnsafeScheme: Counter
+  readonly redirectTooMany: Counter
+  readonly redirectNoRoute: Counter
+  readonly redirectPredicate: Counter
 
   constructor(stats: StatsStore, prefix: string) {
     this.noRoute = stats.counter(`${prefix}no_route`)
@@ -14,8 +21,13 @@ export class RouterStats {
     this.rqTotal = stats.counter(`${prefix}rq_total`)
     this.rqDirectResponse = stats.counter(`${prefix}rq_direct_response`)
     this.rqRedirect = stats.counter(`${prefix}rq_redirect`)
-    for (const name of ['rq_reset_after_downstream_response_started', 'passthrough_internal_redirect_bad_location']) {
-      stats.counter(`${prefix}${name}`)
-    }
+    this.resetAfterStart = stats.counter(`${prefix}rq_reset_after_downstream_response_started`)
+    stats.counter(`${prefix}rq_overload_local_reply`)
+    const passed = (why: string) => stats.counter(`${prefix}passthrough_internal_redirect_${why}`)
+    this.redirectBadLocation = passed('bad_location')
+    this.redirectUnsafeScheme = passed('unsafe_scheme')
+    this.redirectTooMany = passed('too_many_redirects')
+    this.redirectNoRoute = passed('no_route')
+    this.redirectPredicate = passed('predicate')
   }
 }

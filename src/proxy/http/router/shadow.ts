@@ -1,3 +1,4 @@
+import type { Runtime } from '../../../runtime.ts'
 import type { ConnectionInfo } from '../../listener/connection.ts'
 import type { Cluster, LoadBalancerContext, Pending, PoolCallbacks } from '../../upstream/cluster.ts'
 import type { Host } from '../../upstream/host.ts'
@@ -8,9 +9,11 @@ import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
 import { H } from '../names.ts'
 import { type TimerOwner, timerWheel, WheelTimer } from '../timer-wheel.ts'
 import type { MirrorPolicy } from './mirror-policy.ts'
-import { portAt } from './redirect.ts'
 import type { Forward } from './route.ts'
 import type { RouterSettings } from './router-settings.ts'
+
+/** Bytes that a copy may lag behind before it is given up; the original never waits for it. */
+const LONGEST_LAG = 1 << 20
 
 /** A copy of a request, sent for its effect: the response is read and dropped (source/common/router/shadow_writer_impl.cc). */
 export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBalancerContext, TimerOwner {
@@ -22,19 +25,27 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
   readonly upstreamServerName = undefined
   readonly upstreamAlpn: readonly string[] | undefined
   readonly overrideHost = undefined
+  private readonly runtime: Runtime
   private readonly cluster: Cluster
   private host: Host
   private stream: ClientStream | undefined
   private pending: Pending | undefined
   private over = false
   private sentAll = false
+  /** When the whole of it had been sent; `Runtime.now()`. */
+  private sentAt = 0
+  /** Its response has begun. */
+  private begun = false
   private readonly waiting = new BodyBuffer()
   private bodyless = false
+  /** Bytes since its connection was full. */
+  private lag = 0
   private waitingEnd = false
   private waitingTrailers: HeaderMap | undefined
   private readonly timer = new WheelTimer(this, 1)
 
   private constructor(cluster: Cluster, head: RequestHead, exchange: Exchange, host: Host | undefined) {
+    this.runtime = exchange.runtime
     this.cluster = cluster
     this.headers = head
     this.downstream = exchange.connection
@@ -48,15 +59,18 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     original: RequestHead,
     policy: MirrorPolicy,
     exchange: Exchange,
-    ownAddress: string,
+    settings: RouterSettings,
     timeout: number,
     end: boolean,
   ): ShadowRequest | undefined {
     const head = original.clone()
-    if (policy.hostSuffix) head.authority = withSuffix(head.authority)
+    policy.change(head, exchange.info)
     head.set(H.internal, 'true')
+    if (timeout > 0 && !settings.suppressEnvoyHeaders) head.set(H.expectedTimeout, String(timeout))
+    const { ownAddress } = settings
     const forwarded = head.get(H.xff)
     head.set(H.xff, forwarded === undefined || forwarded === '' ? ownAddress : `${forwarded},${ownAddress}`)
+    settings.countShadow()
     const shadow = new ShadowRequest(cluster, head, exchange, undefined)
     const host = cluster.chooseHost(shadow)
     if (host === undefined) {
@@ -84,7 +98,7 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     this.host = host
     this.stream = stream
     if (this.bodyless) {
-      this.sentAll = true
+      this.sent()
       stream.sendHeaders(this.headers, true)
       return
     }
@@ -92,12 +106,12 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     const end = this.waitingEnd && this.waitingTrailers === undefined
     const chunks = this.waiting.take()
     if (end) {
-      this.sentAll = true
+      this.sent()
       if (chunks.length === 0) chunks.push(EMPTY)
     }
     for (let i = 0; i < chunks.length && !this.over; i++) stream.sendData(chunks[i]!, end && i === chunks.length - 1)
     if (this.waitingTrailers !== undefined && !this.over) {
-      this.sentAll = true
+      this.sent()
       stream.sendTrailers(this.waitingTrailers)
     }
   }
@@ -114,10 +128,13 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     if (this.stream === undefined) {
       this.waiting.append(chunk)
       if (end) this.waitingEnd = true
+      if (this.waiting.length > LONGEST_LAG) this.cancel()
       return
     }
-    if (end) this.sentAll = true
-    this.stream.sendData(chunk, end)
+    if (end) this.sent()
+    if (this.stream.sendData(chunk, end)) return
+    this.lag += chunk.length
+    if (this.lag > LONGEST_LAG) this.cancel()
   }
 
   sendTrailers(trailers: HeaderMap): void {
@@ -127,16 +144,22 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
       this.waitingEnd = true
       return
     }
-    this.sentAll = true
+    this.sent()
     this.stream.sendTrailers(trailers)
   }
 
   onInterim(): void {}
-  onWritable(): void {}
+
+  onWritable(): void {
+    this.lag = 0
+  }
 
   onHeaders(head: ResponseHead, endStream: boolean): void {
     if (this.over) return
-    this.cluster.reportResult(this.host, head.status)
+    this.begun = true
+    const { errorMatcher } = this.cluster
+    if (errorMatcher === undefined) this.cluster.reportResult(this.host, head.status)
+    else this.cluster.reportResult(this.host, errorMatcher(head) ? Math.max(head.status, 500) : 200)
     this.cluster.stats.chargeResponse(head.status, true, false)
     if (endStream) this.answered()
   }
@@ -152,11 +175,16 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
   onReset(): void {
     if (this.over) return
     this.cluster.reportResult(this.host, 'connect-failed')
+    if (!this.begun) this.cluster.stats.chargeResponse(503, true, false)
     this.detach()
   }
 
   onTimer(): void {
     this.cluster.stats.counter('upstream_rq_timeout').inc()
+    if (!this.begun) {
+      this.cluster.reportResult(this.host, 'timeout')
+      this.cluster.stats.chargeResponse(504, true, false)
+    }
     this.cancel()
   }
 
@@ -165,8 +193,16 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     if (!complete) this.cancel()
   }
 
+  private sent(): void {
+    this.sentAll = true
+    this.sentAt = this.runtime.now()
+  }
+
   private answered(): void {
     if (this.over) return
+    if (this.sentAll) {
+      this.cluster.stats.recordRequestTime(Math.round(this.runtime.now() - this.sentAt), true, this.host.canary)
+    }
     if (this.sentAll) this.detach()
     else this.cancel()
   }
@@ -197,17 +233,11 @@ export function startShadows(
 ): ShadowRequest[] | undefined {
   const shadows: ShadowRequest[] = []
   for (const policy of forward.mirrors) {
-    if (!policy.fraction.hit(settings.runtime.randomU32())) continue
+    if (!policy.fraction.hit(exchange.random())) continue
     const cluster = settings.clusters.get(policy.clusterName(head))
     if (cluster === undefined) continue
-    const shadow = ShadowRequest.start(cluster, head, policy, exchange, settings.ownAddress, timeout, end)
+    const shadow = ShadowRequest.start(cluster, head, policy, exchange, settings, timeout, end)
     if (shadow !== undefined) shadows.push(shadow)
   }
   return shadows.length === 0 ? undefined : shadows
-}
-
-/** `-shadow` in front of the port. */
-function withSuffix(authority: string): string {
-  const at = portAt(authority)
-  return at < 0 ? `${authority}-shadow` : `${authority.slice(0, at)}-shadow${authority.slice(at)}`
 }

@@ -3,15 +3,20 @@ import type { RequestHead } from '../headers.ts'
 import { H } from '../names.ts'
 import type { Forward } from './route.ts'
 
-/** The two timeouts of a request in ms; 0 is none. */
+/** The timeouts of a request in ms; 0 is none. */
 export interface RequestTimeouts {
   global: number
   perTry: number
+  /** A try that takes too long goes on beside the next one. */
+  hedge: boolean
+  /** Longest stream to the upstream, from the request's own header; undefined: the cluster's. */
+  stream: number | undefined
 }
 
 /**
  * The timeouts of a request from route and headers (source/common/router/router.cc finalTimeout). Consumes
- * `x-envoy-upstream-rq-timeout-ms` and `x-envoy-upstream-rq-per-try-timeout-ms`.
+ * `x-envoy-upstream-rq-timeout-ms`, `x-envoy-upstream-rq-per-try-timeout-ms`, `x-envoy-hedge-on-per-try-timeout` and
+ * `x-envoy-upstream-stream-duration-ms`.
  */
 export function finalTimeouts(
   forward: Forward,
@@ -30,13 +35,24 @@ export function finalTimeouts(
   let perTry = forward.retryPolicy.perTryTimeout
   const expected = respectExpected ? milliseconds(head.get(H.expectedTimeout)) : undefined
   if (expected !== undefined) global = expected
-  else global = milliseconds(head.get(H.upstreamTimeout)) ?? global
-  head.remove(H.upstreamTimeout)
+  else if (!respectExpected || !head.has(H.expectedTimeout)) {
+    global = milliseconds(head.get(H.upstreamTimeout)) ?? global
+    head.remove(H.upstreamTimeout)
+  }
   perTry = milliseconds(head.get(H.upstreamPerTryTimeout)) ?? perTry
   head.remove(H.upstreamPerTryTimeout)
   if (perTry >= global && global !== 0) perTry = 0
   out.global = global
   out.perTry = perTry
+  out.hedge = forward.hedgeOnTimeout
+  const hedge = head.get(H.hedgeOnPerTryTimeout)
+  if (hedge !== undefined) {
+    head.remove(H.hedgeOnPerTryTimeout)
+    if (hedge === 'true') out.hedge = true
+    else if (hedge === 'false') out.hedge = false
+  }
+  out.stream = milliseconds(head.get(H.upstreamStreamDuration))
+  head.remove(H.upstreamStreamDuration)
 }
 
 /** Tells the upstream how long it has: the try, or what is left of the whole. `elapsed` ms since the request was complete. */
@@ -47,7 +63,8 @@ export function setTimeoutHeaders(
   forward: Forward,
   grpc: boolean,
 ): void {
-  let expected = timeouts.perTry > 0 ? timeouts.perTry : timeouts.global
+  // A try that goes on beside the next one has all the time.
+  let expected = timeouts.perTry > 0 && !timeouts.hedge ? timeouts.perTry : timeouts.global
   if (timeouts.global > 0) expected = Math.max(1, Math.min(expected, Math.ceil(timeouts.global - elapsed)))
   if (expected <= 0) return
   head.set(H.expectedTimeout, String(expected))
@@ -57,5 +74,5 @@ export function setTimeoutHeaders(
 }
 
 function milliseconds(text: string | undefined): number | undefined {
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+  return text !== undefined && /^\+?\d{1,19}$/.test(text) ? Number(text) : undefined
 }

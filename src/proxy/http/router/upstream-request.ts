@@ -1,25 +1,54 @@
+import type { Runtime } from '../../../runtime.ts'
 import type { ConnectionInfo } from '../../listener/connection.ts'
 import type { Cluster, Pending, PoolCallbacks } from '../../upstream/cluster.ts'
 import type { Host } from '../../upstream/host.ts'
 import { BodyBuffer, EMPTY } from '../body-buffer.ts'
 import type { ClientStream, ClientStreamHandler, ResetReason } from '../codec.ts'
+import type { Exchange } from '../exchange.ts'
 import type { ResponseSource } from '../exchange-flow.ts'
 import type { HeaderMap, ResponseHead } from '../headers.ts'
-import { type TimerOwner, WheelTimer } from '../timer-wheel.ts'
+import { type TimerOwner, type TimerWheel, WheelTimer } from '../timer-wheel.ts'
+import type { RouterBalancing } from './lb-context.ts'
 import { updateAuthority } from './rewrite.ts'
-import type { RouterFilter } from './router-filter.ts'
+import type { Forward } from './route.ts'
+import { countAll, type RouteStats } from './route-stats.ts'
+import { openTcpUpstream, terminates } from './tcp-upstream.ts'
+import type { RequestTimeouts } from './timeouts.ts'
 
 const PER_TRY = 1
 const PER_TRY_IDLE = 2
 const MAX_DURATION = 3
 const NO_CHUNKS: readonly Buffer[] = []
 
+/** What an attempt knows of the router, and tells it. */
+export interface AttemptOwner {
+  readonly runtime: Runtime
+  readonly wheel: TimerWheel
+  readonly exchange: Exchange
+  readonly forward: Forward
+  readonly balancing: RouterBalancing
+  readonly timeouts: RequestTimeouts
+  /** Virtual cluster and route that count beside the cluster. */
+  readonly watching: readonly RouteStats[]
+  /** The request has come in whole. */
+  readonly complete: boolean
+  /** No x-envoy-* headers of our own. */
+  readonly quiet: boolean
+  onInterim(request: UpstreamRequest, head: ResponseHead): void
+  onHeaders(request: UpstreamRequest, head: ResponseHead, end: boolean): void
+  onUpstreamData(request: UpstreamRequest, chunk: Uint8Array, end: boolean): void
+  onUpstreamTrailers(request: UpstreamRequest, trailers: HeaderMap): void
+  onReset(request: UpstreamRequest, reason: ResetReason, transport: string | undefined): void
+  onPerTryTimeout(request: UpstreamRequest, idle: boolean): void
+  onMaxDuration(request: UpstreamRequest): void
+}
+
 /**
  * One attempt to get a response from a host (source/common/router/upstream_request.cc): waits for a connection,
  * sends what there is and what comes, hands back what it hears. Once `over`, nothing it hears counts.
  */
 export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, ResponseSource, TimerOwner {
-  readonly router: RouterFilter
+  readonly router: AttemptOwner
   readonly cluster: Cluster
   host: Host
   /** Detached from the router: answered, reset or abandoned. */
@@ -29,6 +58,19 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   sentAll = false
   /** The request, or some of it, has been handed to a connection. */
   started = false
+  /** It failed before it was for any one host. */
+  unassigned = false
+  /** Another attempt was started because this one took too long; it still may win. */
+  retried = false
+  /** Its timeout has been reported already. */
+  timeoutReported = false
+  /** A gRPC response whose status comes with its trailers. */
+  statusPending = false
+  /** The host marked itself as a canary, or is one. */
+  canary = false
+  /** The connection, once there is one. */
+  connection: ConnectionInfo | undefined = undefined
+  private protocol: 'HTTP/1.1' | 'HTTP/2' | undefined = undefined
   private stream: ClientStream | undefined
   private pending: Pending | undefined
   private waiting: BodyBuffer | undefined = undefined
@@ -43,7 +85,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   private perTryIdle: WheelTimer | undefined = undefined
   private duration: WheelTimer | undefined = undefined
 
-  constructor(router: RouterFilter, cluster: Cluster, host: Host) {
+  constructor(router: AttemptOwner, cluster: Cluster, host: Host) {
     this.router = router
     this.cluster = cluster
     this.host = host
@@ -54,19 +96,26 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   start(end: boolean): void {
     const { router } = this
     this.bodyless = end
-    const pending = this.cluster.newStream(
-      this.host,
-      router.balancing,
-      router.forward.priority,
-      router.exchange.info.protocol ?? 'HTTP/1.1',
-      this,
-      this,
-    )
+    const pending = terminates(router.forward.connect, router.exchange.request)
+      ? openTcpUpstream(this.cluster, this.host, router.balancing, this, this)
+      : this.cluster.newStream(
+          this.host,
+          router.balancing,
+          router.forward.priority,
+          router.exchange.info.protocol ?? 'HTTP/1.1',
+          this,
+          this,
+        )
     if (this.stream === undefined && !this.over) this.pending = pending
     if (this.held) this.pauseDownstream()
   }
 
-  onPoolReady(stream: ClientStream, host: Host, info: ConnectionInfo, protocol: 'HTTP/1.1' | 'HTTP/2'): void {
+  onPoolReady(
+    stream: ClientStream,
+    host: Host,
+    info: ConnectionInfo,
+    protocol: 'HTTP/1.1' | 'HTTP/2' | undefined,
+  ): void {
     const { router } = this
     this.pending = undefined
     if (this.over) {
@@ -75,12 +124,13 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     }
     this.stream = stream
     this.host = host
+    this.connection = info
+    this.protocol = protocol
+    this.describe()
     const stats = router.exchange.info
-    stats.upstreamHost = host
-    stats.upstream = info
-    stats.upstreamProtocol = protocol
     const now = router.runtime.now()
     if (stats.upstreamFirstTx === 0) stats.upstreamFirstTx = now
+    countAll(router.watching, 'rqTotal')
     this.cluster.reportResult(host, 'connect-success')
     stats.upstreamTransportFailure = undefined
     this.nameHost(host)
@@ -92,6 +142,14 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     stats.upstreamHeaderBytesSent = router.exchange.request.wireSize
     if (this.bodyless || this.over || this.held) return
     this.flush()
+  }
+
+  /** Makes this attempt the one that logs and header variables speak of. */
+  describe(): void {
+    const { info } = this.router.exchange
+    info.upstreamHost = this.host
+    info.upstream = this.connection
+    info.upstreamProtocol = this.protocol
   }
 
   private flush(): void {
@@ -119,6 +177,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     this.pending = undefined
     if (this.over) return
     if (host !== undefined) this.host = host
+    else this.unassigned = true
     this.router.onReset(this, reason, details)
   }
 
@@ -135,7 +194,6 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
       return
     }
     if (end) this.finishedSending()
-    this.touch()
     if (!stream.sendData(chunk, end) && !end) this.pauseDownstream()
   }
 
@@ -167,7 +225,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   }
 
   onInterim(head: ResponseHead): void {
-    if (!this.over) this.router.onInterim(head)
+    if (!this.over) this.router.onInterim(this, head)
   }
 
   onHeaders(head: ResponseHead, endStream: boolean): void {
@@ -208,13 +266,19 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     if (!this.over) this.stream?.resumeReading()
   }
 
-  /** The per-try timeout runs from here: the connection is there and the request complete. */
+  /** The timeouts of a try run from here: the connection is there and the request complete. */
   armPerTry(): void {
-    if (this.stream === undefined || !this.awaitingHeaders) return
-    const { timeouts, wheel } = this.router
-    if (timeouts.perTry === 0) return
-    this.perTry ??= new WheelTimer(this, PER_TRY)
-    if (!this.perTry.running) wheel.start(this.perTry, timeouts.perTry)
+    if (this.stream === undefined) return
+    const { timeouts, wheel, forward } = this.router
+    if (timeouts.perTry > 0 && this.awaitingHeaders) {
+      this.perTry ??= new WheelTimer(this, PER_TRY)
+      if (!this.perTry.running) wheel.start(this.perTry, timeouts.perTry)
+    }
+    const idle = forward.retryPolicy.perTryIdleTimeout
+    if (idle > 0 && this.perTryIdle === undefined) {
+      this.perTryIdle = new WheelTimer(this, PER_TRY_IDLE)
+      wheel.start(this.perTryIdle, idle)
+    }
   }
 
   /** The request goes by the host's own name where the route says so. */
@@ -224,18 +288,13 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
     updateAuthority(exchange.request, host.hostname, forward.appendForwardedHost, !quiet)
   }
 
-  /** The timeouts that run from the moment the stream is there. */
+  /** The time that the stream may take runs from the moment it is there. */
   private armStream(): void {
-    const { wheel, forward } = this.router
-    const idle = forward.retryPolicy.perTryIdleTimeout
-    if (idle > 0) {
-      this.perTryIdle = new WheelTimer(this, PER_TRY_IDLE)
-      wheel.start(this.perTryIdle, idle)
-    }
-    if (this.cluster.maxStreamDuration > 0) {
-      this.duration = new WheelTimer(this, MAX_DURATION)
-      wheel.start(this.duration, this.cluster.maxStreamDuration)
-    }
+    const { wheel, timeouts } = this.router
+    const duration = timeouts.stream ?? this.cluster.maxStreamDuration
+    if (duration <= 0) return
+    this.duration = new WheelTimer(this, MAX_DURATION)
+    wheel.start(this.duration, duration)
   }
 
   private touch(): void {
@@ -245,9 +304,13 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
 
   onTimer(kind: number): void {
     if (this.over) return
-    if (kind === PER_TRY) this.router.onPerTryTimeout(this, false)
-    else if (kind === PER_TRY_IDLE) this.router.onPerTryTimeout(this, true)
-    else this.router.onMaxDuration(this)
+    if (kind === PER_TRY) {
+      this.perTryIdle?.stop()
+      this.router.onPerTryTimeout(this, false)
+    } else if (kind === PER_TRY_IDLE) {
+      this.perTry?.stop()
+      this.router.onPerTryTimeout(this, true)
+    } else this.router.onMaxDuration(this)
   }
 
   /** No longer the router's concern. */

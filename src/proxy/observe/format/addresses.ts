@@ -55,8 +55,10 @@ function withoutPort(name: string): string {
 
 function attempted(of: (host: Host) => string): (info: StreamInfo) => string | undefined {
   return (info) => {
-    if (info.upstreamAttempted?.length) return info.upstreamAttempted.map((a) => of(a.host)).join(',')
-    return info.upstreamHost && of(info.upstreamHost)
+    const last = info.upstreamHost && of(info.upstreamHost)
+    if (!info.upstreamAttempted?.length) return last
+    const before = info.upstreamAttempted.map((a) => of(a.host))
+    return (last === undefined ? before : [...before, last]).join(',')
   }
 }
 
@@ -81,7 +83,7 @@ export const addresses: OperatorTable = {
   UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT: plainText(attempted((host) => withoutPort(hostName(host)))),
   UPSTREAM_CONNECTION_IDS_ATTEMPTED: plainText((info) =>
     info.upstreamAttempted?.length
-      ? info.upstreamAttempted.map((a) => a.connectionId).join(',')
+      ? [...info.upstreamAttempted.map((a) => a.connectionId), ...(info.upstream ? [info.upstream.id] : [])].join(',')
       : info.upstream && String(info.upstream.id),
   ),
   CONNECTION_ID: plainNumber((info) => info.downstream.id),

@@ -181,6 +181,7 @@ export function compileJsonFormat(
 const EXTENSIONS: Readonly<Record<string, FormatterExtension | true>> = {
   'envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery': 'envoy.formatter.req_without_query',
   'envoy.extensions.formatter.metadata.v3.Metadata': true,
+  'envoy.extensions.formatter.cel.v3.Cel': true,
 }
 
 /**

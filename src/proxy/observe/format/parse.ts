@@ -2,6 +2,7 @@ import type { Runtime } from '../../../runtime.ts'
 import { ConfigError } from '../../context.ts'
 import { addresses } from './addresses.ts'
 import { jsonString, toByteString, truncate } from './bytes.ts'
+import { celOperators } from './cel.ts'
 import { durations } from './durations.ts'
 import { grpc } from './grpc.ts'
 import { headers, requestWithoutQuery } from './headers.ts'
@@ -25,6 +26,7 @@ const TABLE: OperatorTable = {
   ...tls,
   ...stream,
   ...metadata,
+  ...celOperators,
   COALESCE: {
     params: 'required',
     length: true,
@@ -84,9 +86,6 @@ export function parseFormat(format: string, runtime: Runtime, extensions = NO_EX
       throw new ConfigError([`Incorrect configuration: ${format}. Couldn't find valid command at position ${position}`])
     }
     const [all, command, param = '', length] = found
-    if (command === 'CEL' || command === 'TYPED_CEL') {
-      throw new ConfigError([`%${command}% is not supported: CEL expressions in formats are not implemented`])
-    }
     const spec = lookup(command!, extensions)
     if (!spec) throw new ConfigError([`Not supported field in StreamInfo: ${command}`])
     try {

@@ -3,6 +3,7 @@ import type { LoadBalancerContext } from '../cluster.ts'
 import type { HostSet } from '../priority-set.ts'
 import type { UpstreamHost } from '../upstream-host.ts'
 import type { BalancerStats, CommonSettings, LoadBalancer } from './balancer.ts'
+import { BoundedLoadTable } from './bounded-load.ts'
 import { choosePriority, computePriorityLoad, type PriorityLoad } from './priority-load.ts'
 
 /** A host and its share of all weight (the shares of a table sum to 1). */
@@ -28,6 +29,7 @@ export class HashingBalancer implements LoadBalancer {
   private readonly stats: BalancerStats
   private readonly settings: CommonSettings
   private readonly build: (hosts: readonly WeightedHost[]) => HashTable
+  private readonly balanceFactor: number
   private load: PriorityLoad = { healthy: [100], degraded: [0], panic: [false] }
   private tables: HashTable[] = []
 
@@ -36,18 +38,22 @@ export class HashingBalancer implements LoadBalancer {
     stats: BalancerStats,
     settings: CommonSettings,
     build: (hosts: readonly WeightedHost[]) => HashTable,
+    balanceFactor = 0,
   ) {
     this.runtime = runtime
     this.stats = stats
     this.settings = settings
     this.build = build
+    this.balanceFactor = balanceFactor
   }
 
   update(sets: readonly HostSet[]): void {
     this.load = computePriorityLoad(sets, this.settings.panicThreshold)
     this.tables = sets.map((set, i) => {
       const weighted = normalizeWeights(set, this.load.panic[i]!, this.settings.localityWeighted)
-      return weighted.length === 0 ? EMPTY : this.build(weighted)
+      if (weighted.length === 0) return EMPTY
+      const table = this.build(weighted)
+      return this.balanceFactor === 0 ? table : new BoundedLoadTable(table, weighted, this.balanceFactor, this.stats)
     })
   }
 
@@ -69,17 +75,11 @@ export class HashingBalancer implements LoadBalancer {
 /** The hosts in use with their shares, by host weight, or by locality and host weight (normalizeWeights). */
 export function normalizeWeights(set: HostSet, panic: boolean, localityWeighted: boolean): WeightedHost[] {
   if (!localityWeighted || !set.weighted) return normalizeHostWeights(panic ? set.all : set.healthy, 1)
-  const localities = set.localities
-    .map((l) => ({ hosts: panic ? l.all : l.healthy, weight: panic ? l.weight : effectiveWeight(l, set) }))
-    .filter((l) => l.hosts.length > 0 && l.weight > 0)
-  const sum = localities.reduce((n, l) => n + l.weight, 0)
-  return localities.flatMap((l) => normalizeHostWeights(l.hosts, l.weight / sum))
-}
-
-function effectiveWeight(locality: HostSet['localities'][number], set: HostSet): number {
-  const count = locality.all.length - locality.excluded
-  if (count <= 0) return 0
-  return locality.weight * Math.min(1, (set.overprovisioningFactor / 100) * (locality.healthy.length / count))
+  // Unlike elsewhere, the weight of a locality is not lowered while some of its hosts are out.
+  const sum = set.localities.reduce((n, l) => n + l.weight, 0)
+  return set.localities.flatMap((l) =>
+    l.weight === 0 ? [] : normalizeHostWeights(panic ? l.all : l.healthy, l.weight / sum),
+  )
 }
 
 function normalizeHostWeights(hosts: readonly UpstreamHost[], share: number): WeightedHost[] {

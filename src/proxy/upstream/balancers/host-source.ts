@@ -5,6 +5,14 @@ import type { UpstreamHost } from '../upstream-host.ts'
 import type { BalancerStats, CommonSettings, LoadBalancer } from './balancer.ts'
 import { EdfScheduler } from './edf.ts'
 import { choosePriority, computePriorityLoad, type PriorityLoad } from './priority-load.ts'
+import {
+  chooseZone,
+  computeZoneRouting,
+  DEFAULT_ZONES,
+  type LocalHosts,
+  localInPanic,
+  type ZoneRouting,
+} from './zone-aware.ts'
 
 /** A list of hosts that one pick chooses from, with a subclass's state for it. */
 export class HostSource<S> {
@@ -39,6 +47,11 @@ export abstract class HostSourceBalancer<S> implements LoadBalancer {
   private readonly settings: CommonSettings
   private load: PriorityLoad = { healthy: [100], degraded: [0], panic: [false] }
   private sources: PrioritySources<S>[] = []
+  private sets: readonly HostSet[] = []
+  private local: LocalHosts | undefined
+  private detach: (() => void) | undefined
+  /** How the first priority is routed by zone; undefined: it is not. */
+  private zones: ZoneRouting | undefined
 
   constructor(runtime: Runtime, stats: BalancerStats, settings: CommonSettings) {
     this.runtime = runtime
@@ -53,21 +66,43 @@ export abstract class HostSourceBalancer<S> implements LoadBalancer {
 
   update(sets: readonly HostSet[]): void {
     this.load = computePriorityLoad(sets, this.settings.panicThreshold)
-    this.sources = sets.map((set) => this.sourcesOf(set))
+    const before = this.sets
+    // A priority that did not change goes on where it was in its turn.
+    this.sources = sets.map((set, i) => (set === before[i] ? this.sources[i]! : this.sourcesOf(set)))
+    this.sets = sets
+    if (this.local !== undefined && before.length > 0 && sets[0] !== before[0]) this.computeZones()
+  }
+
+  /** Routes by zone, compared with these. Before the first update. */
+  useLocal(local: LocalHosts): this {
+    this.local = local
+    this.detach = local.onChange(() => this.computeZones())
+    return this
+  }
+
+  close(): void {
+    this.detach?.()
+  }
+
+  private computeZones(): void {
+    const set = this.sets[0]
+    if (set === undefined || this.local === undefined) return
+    this.zones = computeZoneRouting(set, this.local.hosts, this.settings.zones ?? DEFAULT_ZONES, this.stats)
   }
 
   chooseHost(context: LoadBalancerContext): UpstreamHost | undefined {
     let host: UpstreamHost | undefined
     for (let left = context.hostSelectionRetryCount; left >= 0; left--) {
-      host = this.chooseOnce()
+      host = this.chooseOnce(context)
       if (host === undefined || !context.shouldSelectAnotherHost(host)) return host
     }
     return host
   }
 
-  private chooseOnce(): UpstreamHost | undefined {
+  private chooseOnce(context: LoadBalancerContext): UpstreamHost | undefined {
     const random = this.runtime.randomU32()
-    const chosen = choosePriority(this.load, random)
+    const load = context.retryPriority === undefined ? this.load : context.retryPriority.determine(this.sets, this.load)
+    const chosen = choosePriority(load, random)
     const degraded = chosen < 0
     const priority = degraded ? -1 - chosen : chosen
     const sources = this.sources[priority]
@@ -84,21 +119,39 @@ export abstract class HostSourceBalancer<S> implements LoadBalancer {
         return this.pick((degraded ? sources.degradedLocalities : sources.healthyLocalities)[index]!, random)
       }
     }
+    if (priority === 0 && this.zones !== undefined) {
+      const source = this.zoneSource(this.zones, sources, degraded)
+      return source === undefined ? undefined : this.pick(source, random)
+    }
     return this.pick(degraded ? sources.degraded : sources.healthy, random)
+  }
+
+  /** Where zone-aware routing sends a request of the first priority. */
+  private zoneSource(zones: ZoneRouting, sources: PrioritySources<S>, degraded: boolean): HostSource<S> | undefined {
+    const everywhere = degraded ? sources.degraded : sources.healthy
+    const enabled = this.settings.zones?.routingEnabled ?? 100
+    if (enabled < 100 && this.runtime.randomU32() % 100 >= enabled) return everywhere
+    if (localInPanic(this.local!.hosts, this.settings.panicThreshold)) {
+      this.stats.localClusterNotOk.inc()
+      return this.settings.failTrafficOnPanic ? undefined : everywhere
+    }
+    const index = chooseZone(zones, this.runtime, this.stats)
+    return (degraded ? sources.degradedLocalities : sources.healthyLocalities)[index]
   }
 
   private sourcesOf(set: HostSet): PrioritySources<S> {
     const source = (hosts: readonly UpstreamHost[], kind: string) =>
       new HostSource(hosts, this.stateFor(hosts, `${set.priority}/${kind}`))
     const local = this.settings.localityWeighted && set.weighted
+    const split = local || (this.local !== undefined && set.priority === 0)
     const healthyWeights = local ? set.localities.map((l) => localityWeight(l, l.healthy.length, set)) : []
     const degradedWeights = local ? set.localities.map((l) => localityWeight(l, l.degraded.length, set)) : []
     return {
       all: source(set.all, 'all'),
       healthy: source(set.healthy, 'healthy'),
       degraded: source(set.degraded, 'degraded'),
-      healthyLocalities: local ? set.localities.map((l, i) => source(l.healthy, `healthy/${i}`)) : [],
-      degradedLocalities: local ? set.localities.map((l, i) => source(l.degraded, `degraded/${i}`)) : [],
+      healthyLocalities: split ? set.localities.map((l, i) => source(l.healthy, `healthy/${i}`)) : [],
+      degradedLocalities: split ? set.localities.map((l, i) => source(l.degraded, `degraded/${i}`)) : [],
       healthyWeights,
       degradedWeights,
       healthyScheduler: this.localityScheduler(healthyWeights),

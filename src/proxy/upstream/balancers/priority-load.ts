@@ -16,8 +16,8 @@ export function computePriorityLoad(sets: readonly HostSet[], panicThreshold: nu
   const healthyPart: number[] = []
   const degradedPart: number[] = []
   for (const set of sets) {
-    healthyPart.push(availability(set, set.healthy))
-    degradedPart.push(availability(set, set.degraded))
+    healthyPart.push(priorityAvailability(set, set.healthy))
+    degradedPart.push(priorityAvailability(set, set.degraded))
   }
   const total = Math.min(100, sum(healthyPart) + sum(degradedPart))
   const healthy = sets.map(() => 0)
@@ -26,8 +26,8 @@ export function computePriorityLoad(sets: readonly HostSet[], panicThreshold: nu
     healthy[0] = 100
   } else {
     let remaining = 100
-    remaining = distribute(healthy, healthyPart, total, remaining)
-    remaining = distribute(degraded, degradedPart, total, remaining)
+    remaining = distributeLoad(healthy, healthyPart, total, remaining)
+    remaining = distributeLoad(degraded, degradedPart, total, remaining)
     // What integer division lost goes to the first level that has any host.
     const firstHealthy = healthyPart.findIndex((h) => h > 0)
     if (firstHealthy >= 0) healthy[firstHealthy]! += remaining
@@ -47,7 +47,8 @@ function sum(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0)
 }
 
-function availability(set: HostSet, part: HostSet['healthy']): number {
+/** The share of a priority's hosts that are in `part`, overprovisioned, at most 100. */
+export function priorityAvailability(set: HostSet, part: HostSet['healthy']): number {
   if (set.weightedPriorityHealth) {
     const all = set.all.reduce((n, h) => n + (h.excluded ? 0 : h.weight), 0)
     const some = part.reduce((n, h) => n + h.weight, 0)
@@ -57,16 +58,18 @@ function availability(set: HostSet, part: HostSet['healthy']): number {
   return count === 0 ? 0 : Math.min(100, Math.floor((set.overprovisioningFactor * part.length) / count))
 }
 
-function distribute(load: number[], part: readonly number[], total: number, remaining: number): number {
+/** Gives each level as much of what remains as its availability asks for; returns what is left. */
+export function distributeLoad(load: number[], part: readonly number[], total: number, remaining: number): number {
   for (let i = 0; i < part.length; i++) {
-    load[i] = Math.min(remaining, Math.floor((part[i]! * 100) / total))
-    remaining -= load[i]!
+    const more = Math.min(remaining, Math.floor((part[i]! * 100) / total))
+    load[i]! += more
+    remaining -= more
   }
   return remaining
 }
 
 /** Whether a priority has fewer usable hosts than the threshold (isHostSetInPanic). */
-function inPanic(set: HostSet, threshold: number): boolean {
+export function inPanic(set: HostSet, threshold: number): boolean {
   const count = set.all.length - set.excluded
   const usable = count === 0 ? 0 : (100 * (set.healthy.length + set.degraded.length)) / count
   return usable < Math.min(100, threshold)

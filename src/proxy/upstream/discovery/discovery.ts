@@ -1,4 +1,5 @@
-import type { LoadBalancerContext } from '../cluster.ts'
+import type { Cluster, DynamicForward, LoadBalancerContext } from '../cluster.ts'
+import type { Host } from '../host.ts'
 import type { AssignmentPolicy } from '../priority-set.ts'
 import type { HostConfig, UpstreamHost } from '../upstream-host.ts'
 
@@ -15,4 +16,8 @@ export interface Discovery {
   stop(): void
   /** Only of clusters whose discovery picks the host itself. */
   chooseHost?(context: LoadBalancerContext): UpstreamHost | undefined
+  /** The cluster that a host, chosen here, belongs to; undefined: this one. */
+  ownerOf?(host: Host): Cluster | undefined
+  /** Of dynamic forward proxies: what makes a name known. */
+  readonly forward?: DynamicForward | undefined
 }

@@ -6,6 +6,7 @@ import type { ClusterStats } from '../cluster-stats.ts'
 import type { Resolved, Resolver } from '../resolver.ts'
 import type { HostConfig } from '../upstream-host.ts'
 import type { Discovery, DiscoverySink } from './discovery.ts'
+import { dnsBackoff } from './dns-backoff.ts'
 
 type DnsSettings = Extract<DiscoverySettings, { type: 'strict-dns' | 'logical-dns' }>
 
@@ -13,6 +14,8 @@ interface Target {
   readonly config: HostConfig
   addresses: readonly string[]
   answered: boolean
+  /** Lookups that failed in a row. */
+  failures: number
 }
 
 /** A refresh is never asked for more often than this, whatever the TTL. */
@@ -47,7 +50,7 @@ export class DnsDiscovery implements Discovery {
     this.stats = stats
     this.resolver = resolver
     this.sink = sink
-    this.targets = assignment.hosts.map((config) => ({ config, addresses: [], answered: false }))
+    this.targets = assignment.hosts.map((config) => ({ config, addresses: [], answered: false, failures: 0 }))
   }
 
   start(): void {
@@ -75,11 +78,11 @@ export class DnsDiscovery implements Discovery {
       if (result === undefined) this.stats.counter('update_failure').inc()
       else {
         this.stats.counter('update_success').inc()
-        if (result.addresses.length === 0) this.stats.counter('update_empty').inc()
-        target.addresses = result.addresses
+        // The one host of LOGICAL_DNS stays when its name is gone.
+        if (result.addresses.length > 0 || this.settings.type === 'strict-dns') target.addresses = result.addresses
       }
       this.publish()
-      const timer = this.runtime.after(this.next(result), () => {
+      const timer = this.runtime.after(this.next(target, result), () => {
         this.timers.delete(timer)
         this.resolve(target)
       })
@@ -87,9 +90,10 @@ export class DnsDiscovery implements Discovery {
     })
   }
 
-  private next(result: Resolved | undefined): number {
-    const { refresh, failureRefresh, respectTtl, jitter } = this.settings
-    if (result === undefined) return failureRefresh
+  private next(target: Target, result: Resolved | undefined): number {
+    const { refresh, failure, respectTtl, jitter } = this.settings
+    if (result === undefined) return dnsBackoff(failure, ++target.failures, this.runtime)
+    target.failures = 0
     const later = jitter > 0 ? this.runtime.randomU32() % jitter : 0
     return Math.max(MIN_REFRESH_MS, respectTtl && result.ttl ? result.ttl : refresh) + later
   }

@@ -1,0 +1,143 @@
+import type { CidrRange } from '#gen/envoy/config/core/v3/address_pb.js'
+import type { HeaderMatcher as HeaderMatcherProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
+import type { MetadataMatcher as MetadataMatcherProto } from '#gen/envoy/type/matcher/v3/metadata_pb.js'
+import type { PathMatcher as PathMatcherProto } from '#gen/envoy/type/matcher/v3/path_pb.js'
+import { ConfigError } from '../context.ts'
+import type { RequestHead } from '../http/headers.ts'
+import { HeaderMatcher } from '../http/router/header-matcher.ts'
+import { MetadataMatcher } from '../http/router/metadata-matcher.ts'
+import { compileStringMatcher } from '../http/router/string-matcher.ts'
+import { type Cidr, inBlock, parseCidr, parseIp } from '../listener/cidr.ts'
+import type { ConnectionInfo } from '../listener/connection.ts'
+import type { StreamInfo } from '../stream-info.ts'
+
+/** What a policy looks at: a request, or a connection without one. */
+export interface Subject {
+  readonly connection: ConnectionInfo
+  readonly head: RequestHead | undefined
+  readonly info: StreamInfo
+}
+
+/** A compiled permission or principal. Prints itself for `explain`. */
+export interface Matcher {
+  matches(subject: Subject): boolean
+  toString(): string
+}
+
+class Test implements Matcher {
+  private readonly test: (subject: Subject) => boolean
+  private readonly text: string
+  constructor(text: string, test: (subject: Subject) => boolean) {
+    this.text = text
+    this.test = test
+  }
+  matches(subject: Subject): boolean {
+    return this.test(subject)
+  }
+  toString(): string {
+    return this.text
+  }
+}
+
+class Joined implements Matcher {
+  private readonly matchers: readonly Matcher[]
+  private readonly all: boolean
+  constructor(matchers: readonly Matcher[], all: boolean) {
+    this.matchers = matchers
+    this.all = all
+  }
+  matches(subject: Subject): boolean {
+    for (const matcher of this.matchers) if (matcher.matches(subject) !== this.all) return !this.all
+    return this.all
+  }
+  toString(): string {
+    return this.matchers.length === 1
+      ? this.matchers[0]!.toString()
+      : `(${this.matchers.join(this.all ? ' and ' : ' or ')})`
+  }
+}
+
+/** A matcher that is one predicate. */
+export const test = (text: string, matches: (subject: Subject) => boolean): Matcher => new Test(text, matches)
+/** True for everything. */
+export const ANY: Matcher = test('any', () => true)
+/** All of them. */
+export const allOf = (matchers: readonly Matcher[]): Matcher => new Joined(matchers, true)
+/** At least one of them. */
+export const anyOf = (matchers: readonly Matcher[]): Matcher => new Joined(matchers, false)
+/** Whatever the other does not match. */
+export const not = (matcher: Matcher): Matcher => test(`not ${matcher}`, (subject) => !matcher.matches(subject))
+
+/** The path without query and fragment; empty without a request. */
+export function pathOf(head: RequestHead | undefined): string {
+  const path = head?.path ?? ''
+  const end = path.search(/[?#]/)
+  return end < 0 ? path : path.slice(0, end)
+}
+
+/** A header of the request; there is none without a request. */
+export function header(config: HeaderMatcherProto): Matcher {
+  const matcher = new HeaderMatcher(config)
+  return test(`${matcher}`, ({ head }) => head !== undefined && matcher.matches(head))
+}
+
+/** The path without its query. */
+export function urlPath(config: PathMatcherProto): Matcher {
+  if (config.rule.case !== 'path') throw new ConfigError(['url_path: a path is required'])
+  const matcher = compileStringMatcher(config.rule.value)
+  return test(`path ${matcher}`, ({ head }) => head !== undefined && head.path !== '' && matcher.matches(pathOf(head)))
+}
+
+/** Dynamic metadata of the request or connection. */
+export function metadata(config: MetadataMatcherProto): Matcher {
+  const matcher = new MetadataMatcher(config)
+  return test(`${matcher}`, ({ info }) => matcher.matches(info.dynamicMetadata))
+}
+
+/** An address in a block; `text` says which address. Throws ConfigError when the block is none. */
+export function address(text: string, config: CidrRange, ip: (subject: Subject) => string): Matcher {
+  const block = parseCidr(config.addressPrefix, config.prefixLen ?? 0)
+  if (!block) throw new ConfigError([`${text}: "${config.addressPrefix}" is no IP address`])
+  return new AddressMatcher(`${text} in ${config.addressPrefix}/${block.bits}`, block, ip)
+}
+
+class AddressMatcher implements Matcher {
+  private readonly text: string
+  private readonly block: Cidr
+  private readonly ip: (subject: Subject) => string
+  // Connections ask about the same few addresses again and again.
+  private lastIp = ''
+  private last = false
+  constructor(text: string, block: Cidr, ip: (subject: Subject) => string) {
+    this.text = text
+    this.block = block
+    this.ip = ip
+  }
+  matches(subject: Subject): boolean {
+    const ip = this.ip(subject)
+    if (ip !== this.lastIp) {
+      const words = parseIp(ip)
+      this.last = words !== undefined && inBlock(this.block, words)
+      this.lastIp = ip
+    }
+    return this.last
+  }
+  toString(): string {
+    return this.text
+  }
+}
+
+/** Compiles each with its index in the path of the errors. */
+export function compileEach<T>(configs: readonly T[], path: string, compile: (config: T) => Matcher): Matcher[] {
+  return configs.map((config, index) => under(`${path}[${index}]`, () => compile(config)))
+}
+
+/** Runs a compilation; its errors get a path in front. */
+export function under<T>(path: string, compile: () => T): T {
+  try {
+    return compile()
+  } catch (e) {
+    if (!(e instanceof ConfigError)) throw e
+    throw new ConfigError(e.errors.map((error) => `${path}.${error}`))
+  }
+}

@@ -1,0 +1,100 @@
+import { describe, expect, test } from 'vitest'
+import { get, httpFilter, httpHarness, oneHost, routerFilter } from './support/http.ts'
+
+const { proxy } = httpHarness()
+const RBAC = 'envoy.extensions.filters.http.rbac.v3.RBAC'
+const ok = { direct_response: { status: 200, body: { inline_string: 'ok' } } }
+const anyone = [{ any: true }]
+
+/** A proxy with RBAC filters before the router; more routes before the one for everything. */
+const guarded = (configs: object[], routes: object[] = []) =>
+  proxy({
+    route_config: oneHost([...routes, { match: { prefix: '/' }, ...ok }]),
+    http_filters: [...configs.map((config) => httpFilter('rbac', RBAC, config)), routerFilter()],
+  })
+
+const allow = (permission: object, principal: object = { any: true }) => ({
+  rules: { action: 'ALLOW', policies: { p: { permissions: [permission], principals: [principal] } } },
+})
+
+describe('RBAC', () => {
+  test('without a match: 403, and the details name no policy', async () => {
+    const p = await guarded([allow({ header: { name: ':method', string_match: { exact: 'GET' } } })])
+    expect((await get(p.http, '/')).status).toBe(200)
+    const refused = await get(p.http, '/', {}, 'POST', 'x')
+    expect([refused.status, refused.body]).toEqual([403, 'RBAC: access denied'])
+    expect(p.counter('http.h.rbac.allowed')).toBe(1)
+    expect(p.counter('http.h.rbac.denied')).toBe(1)
+  })
+
+  test.each([
+    ['a path without its query', { url_path: { path: { suffix: '/b' } } }, '/a/b?c', '/a/b/c'],
+    ['a path template', template('/t/*/x'), '/t/1/x?y', '/t/1/2/x'],
+    ['a destination port range', { destination_port_range: { start: 1, end: 65535 } }, '/', undefined],
+    ['not', { not_rule: { url_path: { path: { exact: '/no' } } } }, '/yes', '/no'],
+    ['a header', { header: { name: 'x-a', present_match: true } }, undefined, '/'],
+  ])('permission: %s', async (_what, permission, passes, refused) => {
+    const p = await guarded([allow(permission)])
+    if (passes !== undefined) expect((await get(p.http, passes)).status).toBe(200)
+    if (refused !== undefined) expect((await get(p.http, refused)).status).toBe(403)
+  })
+
+  test.each([
+    ['a block of the peer', { direct_remote_ip: { address_prefix: '127.0.0.0', prefix_len: 8 } }, 200],
+    ['another block', { remote_ip: { address_prefix: '10.0.0.0', prefix_len: 8 } }, 403],
+    ['who has a certificate', { authenticated: {} }, 403],
+    ['who is not x', { not_id: { authenticated: { principal_name: { exact: 'x' } } } }, 200],
+  ])('principal: %s', async (_what, principal, status) => {
+    const p = await guarded([allow({ any: true }, principal)])
+    expect((await get(p.http, '/')).status).toBe(status)
+  })
+
+  test('DENY names the first policy by name; LOG and shadow rules only count', async () => {
+    const all = { permissions: anyone, principals: anyone }
+    const p = await guarded([
+      { rules: { action: 'LOG', policies: { l: all } } },
+      {
+        rules: { action: 'DENY', policies: { b: all, 'a b': all } },
+        rules_stat_prefix: 'pre',
+        shadow_rules: { action: 'ALLOW', policies: {} },
+        shadow_rules_stat_prefix: 'sh_',
+        track_per_rule_stats: true,
+      },
+    ])
+    expect((await get(p.http, '/')).status).toBe(403)
+    // As a real Envoy names them: a prefix is a part of its own.
+    expect(p.counter('http.h.rbac.allowed')).toBe(1)
+    expect(p.counter('http.h.rbac.pre.denied')).toBe(1)
+    expect(p.counter('http.h.rbac.pre.policy.a b.denied')).toBe(1)
+    expect(p.counter('http.h.rbac.sh_.shadow_denied')).toBe(1)
+  })
+
+  test('a route has rules of its own, or none', async () => {
+    const perRoute = (rbac?: object) => ({
+      ...ok,
+      typed_per_filter_config: { rbac: { '@type': `type.googleapis.com/${RBAC}PerRoute`, ...(rbac ? { rbac } : {}) } },
+    })
+    const p = await guarded(
+      [{ rules: { action: 'ALLOW', policies: {} } }],
+      [
+        { match: { prefix: '/off' }, ...perRoute() },
+        { match: { prefix: '/own' }, ...perRoute(allow({ header: { name: 'x-a', present_match: true } })) },
+      ],
+    )
+    expect((await get(p.http, '/off')).status).toBe(200)
+    expect((await get(p.http, '/own', { 'x-a': '1' })).status).toBe(200)
+    expect((await get(p.http, '/own')).status).toBe(403)
+    expect((await get(p.http, '/')).status).toBe(403)
+  })
+
+  test('what cannot be enforced is refused by name', async () => {
+    const condition = { const_expr: { bool_value: true } }
+    const rules = { policies: { p: { permissions: anyone, principals: anyone, condition } } }
+    await expect(guarded([{ rules }])).rejects.toThrow('rules: policies[p].condition: CEL conditions are not supported')
+  })
+})
+
+function template(path: string): object {
+  const type = 'type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig'
+  return { uri_template: { name: 'uri-template', typed_config: { '@type': type, path_template: path } } }
+}
