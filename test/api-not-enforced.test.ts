@@ -36,11 +36,15 @@ spec:
       .map(({ line, col, severity, message }) => `${line}:${col} ${severity} ${message}`)
 
   it('is said once for each field and file, with its first place', () => {
-    const probes = (n: number) => `tcp: {tcpKeepalive: {probes: ${n}}}`
-    const words =
-      'the number of keep-alive probes (spec.subsets[].trafficPolicy.connectionPool.tcp.tcpKeepalive.probes)'
-    expect(said(`${rule('a', probes(1))}---\n${rule('b', probes(2))}`)).toEqual([
-      `10:30 warning not enforced yet: ${words}`,
+    const pod = (name: string) => `
+apiVersion: v1
+kind: Pod
+metadata: {name: ${name}}
+spec: {containers: [{name: app, readinessProbe: {tcpSocket: {port: 80}}}]}
+`
+    const words = 'readiness probes (a pod is ready unless its status says otherwise)'
+    expect(said(`${pod('a')}---\n${pod('b')}`)).toEqual([
+      `5:33 warning not enforced yet: ${words} (spec.containers[].readinessProbe)`,
     ])
   })
 

@@ -217,4 +217,26 @@ describe('EnvoyFilter on traffic', () => {
     )
     expect(told()[1]).toMatch(/filter\.yaml:\d+:\d+: .*spec\.configPatches\[0\]: matches nothing/)
   })
+
+  it('a config of another type than the filter has is told, and the filter stays as it is', async () => {
+    mesh = await startMesh({
+      'base.yaml': services + oneEach,
+      'filter.yaml': envoyFilter(`
+- applyTo: HTTP_FILTER
+  match:
+    context: SIDECAR_OUTBOUND
+    listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.fault}}}}
+  patch:
+    operation: MERGE
+    value:
+      name: envoy.filters.http.fault
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}
+`),
+    })
+    const { events } = mesh
+    const told = () => events.flatMap((event) => (event.type === 'warning' ? [event.message] : []))
+    await vi.waitFor(() => expect(told()).toHaveLength(1), 5000)
+    expect(told()[0]).toMatch(/filter\.yaml:\d+:\d+: .*configPatches\[0\]: .*Cors does not fit .*HTTPFault/)
+    expect((await mesh.get('client', 'http://reviews:9080/')).status).toBe(200)
+  })
 })

@@ -170,6 +170,17 @@ describe('active health checks', () => {
     expect(stat(proxy, 'failure')).toBe(4)
   })
 
+  it('a connection that breaks off fails the check at once, also where each check has its own', async () => {
+    const a = await app('a')
+    a.server.removeAllListeners('request').on('request', (request: http.IncomingMessage) => request.socket.destroy())
+    const health_checks = [
+      check({ timeout: '60s', interval: '60s', reuse_connection: false, http_health_check: { path: '/hz' } }),
+    ]
+    const proxy = await start([cluster([endpoint(a.port)], { health_checks })])
+    await eventually(() => stat(proxy, 'network_failure') === 1)
+    expect(flags(proxy)).toEqual(['/failed_active_hc'])
+  })
+
   it('no answer in time shows as active_hc_timeout', async () => {
     const a = await app('a')
     const proxy = await start([

@@ -13,6 +13,8 @@ const sessions = new Set<http2.ServerHttp2Session>()
 /** Versions of HTTP that the apps were asked by. */
 let versions: string[] = []
 let hold: http2.ServerHttp2Stream[] | undefined
+/** A body to answer with, its length told. */
+let bytes: Buffer | undefined
 
 const admin = (workload: string) => mesh.mesh.workloads().find((w) => w.name === workload)!.admin
 async function stat(workload: string, name: string): Promise<number> {
@@ -31,6 +33,11 @@ beforeAll(async () => {
     versions.push('2')
     stream.on('error', () => {})
     const answer = (s: http2.ServerHttp2Stream) => {
+      if (bytes !== undefined) {
+        s.respond({ ':status': 200, 'content-length': bytes.length })
+        s.write(bytes, () => setTimeout(() => s.end(), 5))
+        return
+      }
       s.respond({ ':status': 200 })
       s.end('two')
     }
@@ -83,6 +90,7 @@ afterAll(async () => {
 beforeEach(() => {
   versions = []
   hold = undefined
+  bytes = undefined
 })
 
 const rule = (host: string, http: string) => `
@@ -99,6 +107,14 @@ it('a port named http2 is spoken to by HTTP/2 all the way, whatever the client s
   expect([got.status, got.text, versions]).toEqual([200, 'two', ['2']])
   expect(await stat('client', 'two.*upstream_cx_http2_total')).toBe(1)
   expect(await stat('client', 'two.*ssl.handshake')).toBe(1)
+})
+
+it('a client of HTTP/1 may hang up with the last byte, before the stream of HTTP/2 has ended', async () => {
+  // The server ends its streams in a frame of its own, well after the body.
+  bytes = Buffer.from('all of it')
+  const got = await mesh.get('client', 'http://two:9080/')
+  expect([got.status, got.text]).toEqual([200, 'all of it'])
+  expect(got.answer).toMatchObject({ by: 'two-v1', flags: '-', details: 'via_upstream' })
 })
 
 it('h2UpgradePolicy UPGRADE puts HTTP/2 between the sidecars, the app still gets HTTP/1.1', async () => {

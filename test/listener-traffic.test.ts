@@ -278,6 +278,30 @@ describe('capture sockets', () => {
     await client.receives('b;GET /')
   })
 
+  test('refuse connections while virtualInbound is not there: nobody listens where they would be redirected to', async () => {
+    const a = await named('a')
+    const captures = new CaptureTable(['inbound'])
+    cleanup.push(() => captures.close())
+    const { port } = await captures.add({
+      address: { ip: '127.0.0.1', port: 0 },
+      originalDestination: { ip: '10.244.0.12', port: 8080 },
+      direction: 'inbound',
+    })
+    const refused = () =>
+      new Promise((resolve) =>
+        net
+          .connect(port, '127.0.0.1', () => resolve('connected'))
+          .on('error', (error: NodeJS.ErrnoException) => resolve(error.code)),
+      )
+    expect(await refused()).toBe('ECONNREFUSED')
+    await proxy([virtual('virtualInbound', 15006, { filter_chains: [tcpChain('a')] })], [a.cluster], {
+      captureTable: captures,
+    })
+    await connect(port).receives('a;')
+    await captures.serve('inbound', false)
+    expect(await refused()).toBe('ECONNREFUSED')
+  })
+
   test('say clearly when their address is taken, and come and go while the proxy runs', async () => {
     const rest = await named('rest')
     const captures = new CaptureTable()

@@ -48,6 +48,24 @@ describe("an instance's app", () => {
     await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow()
   })
 
+  it('is stopped though the shell that started it is gone', async () => {
+    // The shell ends, what it has started does not.
+    const script = `${COMMAND} & echo started`
+    mesh = await startMesh(
+      [
+        client(),
+        service('reviews'),
+        pod('reviews', 'v1', { annotations: `dinghy.dev/command: ${JSON.stringify(script)}` }),
+      ].join(''),
+    )
+    await expect
+      .poll(async () => (await mesh.get('client', 'http://reviews:9080/x')).text, { timeout: 10_000 })
+      .toMatch(/^reviews-v1 \d+ \/x$/)
+    const port = Number((await mesh.get('client', 'http://reviews:9080/')).text.split(' ')[1])
+    await mesh.stop()
+    await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow()
+  })
+
   it('is missed when the command ends by itself', async () => {
     mesh = await startMesh(
       [client(), pod('reviews', 'v1', { annotations: 'dinghy.dev/command: "echo bye; exit 3"' })].join(''),

@@ -60,6 +60,23 @@ describe('which connections the rules of iptables redirect', () => {
     expect(out(r, '192.168.0.1', 443)).toBe(true)
     expect(out(r, '10.2.0.1', 25)).toBe(false)
   })
+
+  test('what is no block of addresses is told, and the others count', () => {
+    const told: string[] = []
+    const r = new CaptureRules(
+      'REDIRECT',
+      { 'traffic.sidecar.istio.io/excludeOutboundIPRanges': '10.1.0.0/x, there, fd00::/8,10.2.0.1' },
+      '10.244.0.9',
+      (message) => told.push(message),
+    )
+    expect(told).toEqual([expect.stringContaining('"10.1.0.0/x"'), expect.stringContaining('"there"')])
+    expect(['10.1.0.1', '10.2.0.1', '10.2.0.2', 'fd00::1'].map((ip) => out(r, ip, 80))).toEqual([
+      true,
+      false,
+      true,
+      false,
+    ])
+  })
 })
 
 test('an inbound port that is left out is reached past the sidecar, in plaintext', async () => {

@@ -58,10 +58,20 @@ describe('gateways of a mesh', () => {
     mesh = await startMesh(gatewayYaml() + service('reviews') + pod('reviews', 'v1') + shop())
     const got = await mesh.get('outside', 'http://shop.example.com/x')
     expect([got.status, got.echo?.workload, got.echo?.request.path]).toEqual([200, 'reviews-v1', '/x'])
-    expect((await mesh.get('outside', 'http://other.example.com/')).status).toBe(404)
+    // What the gateway did is known, though it gives requests from outside ids of its own.
+    expect(got.answer).toMatchObject({ by: 'reviews-v1', cluster: 'outbound|9080||reviews.default.svc.cluster.local' })
+    const unknown = await mesh.get('outside', 'http://other.example.com/')
+    expect([unknown.status, unknown.answer.by, unknown.answer.flags]).toEqual([404, undefined, 'NR'])
     await expect(mesh.get('outside', 'http://shop.example.com:81/')).rejects.toThrow(
       /no gateway listens on port 81; they listen on 80 of istio-ingressgateway/,
     )
+  })
+
+  it('a server on 8080 is reached at port 80 of the gateway’s service, as in Istio’s samples', async () => {
+    mesh = await startMesh(service('reviews') + pod('reviews', 'v1') + shop().replace('number: 80,', 'number: 8080,'))
+    expect((await mesh.get('outside', 'http://shop.example.com/')).echo?.workload).toBe('reviews-v1')
+    expect((await mesh.get('outside', 'http://shop.example.com:8080/')).echo?.workload).toBe('reviews-v1')
+    expect(mesh.mesh.gatewayExamples().map(({ url }) => url)).toEqual(['http://shop.example.com/'])
   })
 
   it('samples that count on an installed Istio get its gateway', async () => {

@@ -242,3 +242,30 @@ metadata: {name: hidden}
   expect(mesh.mesh.registry.byHostname('b.hidden.svc.cluster.local')).toBeUndefined()
   expect(mesh.mesh.registry.byHostname('a.default.svc.cluster.local')).toBeDefined()
 })
+
+test('discoverySelectors may name namespaces, by the label that every one has', async () => {
+  mesh = await startMesh(
+    `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    discoverySelectors: [{matchLabels: {kubernetes.io/metadata.name: default}}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: default}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: hidden}
+---` +
+      client() +
+      service('a') +
+      pod('a', 'v1') +
+      service('b', 'hidden'),
+  )
+  expect((await mesh.get('client', 'http://a:9080/')).status).toBe(200)
+  expect(mesh.mesh.registry.byHostname('b.hidden.svc.cluster.local')).toBeUndefined()
+})

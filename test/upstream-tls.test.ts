@@ -114,7 +114,7 @@ it('both sides show their certificates, SNI and ALPN are sent', async () => {
   w.clusters.addStatic([staticCluster([await upstream(server)], { transportSocket })])
   expect(await get(w.clusters.get('a')!)).toBe(`200 URI:${client.spiffeId} outbound_.80_._.svc istio`)
   expect(w.value('cluster.a.ssl.handshake')).toBe(1)
-  expect(w.value('cluster.a.ssl.versions.TLSv1.3')).toBe(1)
+  expect(w.value('cluster.a.ssl.versions.TLSv1.2')).toBe(1)
 })
 
 it('an upstream with another identity is refused, in the words of Envoy', async () => {
@@ -149,6 +149,28 @@ it('plaintext where TLS was expected is a connection error', async () => {
   ])
   expect(await get(w.clusters.get('a')!)).toMatch(/^remote connection failure: TLS_error:.*WRONG_VERSION_NUMBER/)
   expect(w.value('cluster.a.ssl.connection_error')).toBe(1)
+})
+
+it('a handshake that is reset is told of in the words of Envoy, one that is closed without any', async () => {
+  for (const [end, words] of [
+    [
+      'reset',
+      /^remote connection failure: TLS_error:\|33554536:system library:OPENSSL_internal:Connection reset by peer:/,
+    ],
+    ['close', /^remote connection failure(: undefined)?$/],
+  ] as const) {
+    const w = start()
+    const rude = net.createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => (end === 'reset' ? socket.resetAndDestroy() : socket.end()))
+    })
+    servers.push(rude)
+    w.clusters.addStatic([
+      staticCluster([await listen(rude)], { transportSocket: tlsSocket(inlineContext(server.spiffeId)) }),
+    ])
+    expect(await get(w.clusters.get('a')!)).toMatch(words)
+    expect(w.value('cluster.a.ssl.connection_error')).toBe(0)
+  }
 })
 
 it('a cluster waits for its secrets, and a rotated certificate is used by new connections', async () => {

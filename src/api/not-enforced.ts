@@ -35,23 +35,10 @@ const PROVIDERS = [
   'envoyOtelAls',
 ] as const
 
-/** The same fields of a DestinationRule's traffic policy, of its subsets', and of their ports'. */
-const policies = (...fields: [path: string, words: string][]): NotEnforced[] =>
-  ['spec.trafficPolicy', 'spec.subsets[].trafficPolicy'].flatMap((policy) =>
-    [policy, `${policy}.portLevelSettings[]`].flatMap((at) =>
-      rows('DestinationRule', ...fields.map(([path, words]): [string, string] => [`${at}.${path}`, words])),
-    ),
-  )
-
 const NO_MONGO = 'statistics of MongoDB traffic'
 
 /** Everything that is understood but not enforced yet. Strike out a line when the data path gets it. */
 export const NOT_ENFORCED: readonly NotEnforced[] = [
-  ...policies(
-    ['connectionPool.tcp.tcpKeepalive.probes', 'the number of keep-alive probes'],
-    ['connectionPool.tcp.tcpKeepalive.interval', 'the interval of keep-alive probes'],
-  ),
-  ...rows('DestinationRule'),
   ...rows('ServiceEntry', ['spec.ports[].protocol=MONGO', NO_MONGO]),
   ...rows(
     'Service',
@@ -91,8 +78,6 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     ['spec.defaultProviders.tracing', 'tracing'],
     ...PROXY_SETTINGS.map(([path, words]): [string, string] => [`spec.defaultConfig.${path}`, words]),
     ['spec.ca', 'another certificate authority'],
-    ['spec.tcpKeepalive.probes', 'the number of keep-alive probes'],
-    ['spec.tcpKeepalive.interval', 'the interval of keep-alive probes'],
     ['spec.configSources', 'other sources of configuration'],
     ['spec.certificates', 'DNS certificates'],
     ['spec.enablePrometheusMerge', "merging of the application's metrics"],

@@ -1,5 +1,6 @@
 import { RE2JS } from 're2js'
 import { isDuration, parseDuration } from './duration.ts'
+import { GRPC_CODES } from './grpc-codes.ts'
 import { closest } from './suggest.ts'
 
 /** The annotation of pods that makes their app fail. */
@@ -51,27 +52,6 @@ export interface FaultRule {
 
 /** A text that is no fault; the message says where and why. */
 export class FaultSyntaxError extends Error {}
-
-/** The 17 gRPC codes by number. */
-const GRPC_CODES = [
-  'OK',
-  'CANCELLED',
-  'UNKNOWN',
-  'INVALID_ARGUMENT',
-  'DEADLINE_EXCEEDED',
-  'NOT_FOUND',
-  'ALREADY_EXISTS',
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'FAILED_PRECONDITION',
-  'ABORTED',
-  'OUT_OF_RANGE',
-  'UNIMPLEMENTED',
-  'INTERNAL',
-  'UNAVAILABLE',
-  'DATA_LOSS',
-  'UNAUTHENTICATED',
-]
 
 const UNITS: Readonly<Record<string, number>> = { b: 1, kb: 1024, mb: 1024 * 1024, '': 1 }
 const KINDS = ['delay', 'abort', 'grpc', 'reset', 'refuse', 'flap', 'slow', 'hang']

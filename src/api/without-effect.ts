@@ -31,6 +31,6 @@ export const WITHOUT_EFFECT: readonly NotEnforced[] = [
   { pattern: 'MeshConfig spec.defaultConfig.connectionSettings.listenerConnectionLimit', words: UNUSED },
   {
     pattern: 'MeshConfig spec.defaultConfig.connectionSettings.listenerPerConnectionBufferLimitBytes',
-    words: 'on sidecars; gateways keep to it',
+    words: 'gateways alone keep to it',
   },
 ]

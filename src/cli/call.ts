@@ -3,6 +3,8 @@ import pc from 'picocolors'
 import type { CallAnswer, CallRequest } from '../mesh/control/api.ts'
 import { askMesh } from '../mesh/control/client.ts'
 import { findMesh } from '../mesh/control/running.ts'
+import { isSeen } from '../mesh/control/split.ts'
+import { OUTSIDE } from '../mesh/outside.ts'
 import { CliError } from './errors.ts'
 import { bodyOf, headerLine, meshOption, positive } from './options.ts'
 import { splitTable } from './split-table.ts'
@@ -37,12 +39,13 @@ export function callCommand(program: Command): void {
       if (options.output !== 'text' && options.output !== 'json')
         throw new CliError(`-o ${options.output}: there are text and json`, 2)
       const mesh = findMesh(options.mesh)
+      const itself = from === OUTSIDE ? 'the gateway' : 'the sidecar'
       const request = toRequest(from, url, options)
       const { answers } = await askMesh<{ answers: CallAnswer[] }>(mesh, 'POST', '/v1/call', request)
       if (options.output === 'json')
         process.stdout.write(`${JSON.stringify(answers.length === 1 ? answers[0] : answers, null, 2)}\n`)
-      else if (answers.length === 1) printOne(answers[0]!)
-      else process.stdout.write(`${splitTable(answers)}\n`)
+      else if (answers.length === 1) printOne(answers[0]!, itself)
+      else process.stdout.write(`${splitTable(answers, itself)}\n`)
       if (answers.some((a) => a.status === 0)) process.exitCode = 1
     })
 }
@@ -62,7 +65,7 @@ function toRequest(from: string, url: string, options: Options): CallRequest {
 }
 
 /** As `curl -i` prints it; who answered goes to standard error, so that the answer can be piped. */
-function printOne(answer: CallAnswer): void {
+function printOne(answer: CallAnswer, itself: string): void {
   if (answer.status === 0) {
     process.stderr.write(`dinghy: no response: ${answer.error}${whereabouts(answer)}\n`)
     return
@@ -76,9 +79,16 @@ function printOne(answer: CallAnswer): void {
   const open = body.length > 0 && body.at(-1) !== 10
   if (open && process.stdout.isTTY) process.stdout.write('\n')
   else if (open) process.stderr.write('\n')
-  process.stderr.write(
-    `${pc.dim(`— ${answer.by ? `answered by ${answer.by}` : 'answered by the sidecar itself'} in ${answer.ms} ms${whereabouts(answer)}`)}\n`,
-  )
+  const by = answer.by ?? (isSeen(answer) ? `${itself} itself${afterTrying(answer.tried ?? [])}` : UNSEEN)
+  process.stderr.write(`${pc.dim(`— answered by ${by} in ${answer.ms} ms${whereabouts(answer)}`)}\n`)
+}
+
+/** Of an answer that came past the proxy, or through it as mere bytes. */
+const UNSEEN = `somebody, not as HTTP by way of a sidecar,`
+
+/** The instances that were asked before the proxy gave up, each once. */
+function afterTrying(tried: readonly string[]): string {
+  return tried.length ? `, after trying ${[...new Set(tried)].join(', ')},` : ''
 }
 
 function whereabouts(answer: CallAnswer): string {

@@ -5,7 +5,11 @@ import { table } from './table.ts'
 /** A load's report for people. */
 export function loadTable(report: LoadReport): string {
   const { latency, requests, seconds, requestsPerSecond, connections, failed } = report
-  const share = (n: number) => `${requests === 0 ? 0 : Math.round((n / requests) * 1e5) / 1e3}%`
+  const share = (n: number, of = requests) => `${of === 0 ? 0 : Math.round((n / of) * 1e5) / 1e3}%`
+  // Sidecars also count requests whose answers the end of the load cut off.
+  const counted = (numbers: readonly number[]) => numbers.reduce((sum, n) => sum + n, 0)
+  const answered = counted(report.groups.map((group) => group.requests))
+  const attempted = counted(Object.values(report.attempts))
   const out = [
     `${requests} requests over ${connections} connections in ${seconds} s: ${requestsPerSecond} per second, ${bytes(report.bytesPerSecond)}/s`,
     '',
@@ -21,13 +25,13 @@ export function loadTable(report: LoadReport): string {
         status === 0 ? '(broken off)' : String(status),
         flags,
         String(n),
-        share(n),
+        share(n, answered),
       ]),
     ),
     '',
     table(
       ['ATTEMPTS', 'REQUESTS', 'SHARE'],
-      Object.entries(report.attempts).map(([attempts, n]) => [attempts, String(n), share(n)]),
+      Object.entries(report.attempts).map(([attempts, n]) => [attempts, String(n), share(n, attempted)]),
     ),
     '',
   ]

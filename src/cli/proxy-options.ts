@@ -24,6 +24,7 @@ interface OptionRow {
   readonly number?: 'count' | 'seconds'
 }
 
+/** The options of `dinghy proxy`, in the order of its help. */
 export const PROXY_OPTIONS: readonly OptionRow[] = [
   { flags: '-c, --config-path <file>', about: 'bootstrap: YAML, JSON or binary protobuf (.pb)' },
   { flags: '--config-yaml <yaml>', about: 'bootstrap as YAML text; laid over the file when both are given' },

@@ -2,9 +2,9 @@ import type { CallAnswer } from '../mesh/control/api.ts'
 import { splitOf } from '../mesh/control/split.ts'
 import { table } from './table.ts'
 
-/** Who answered how many of the requests, as a table. */
-export function splitTable(answers: readonly CallAnswer[]): string {
-  const rows = splitOf(answers).map((row) => [
+/** Who answered how many of the requests, as a table; `itself` is the proxy that may have answered. */
+export function splitTable(answers: readonly CallAnswer[], itself?: string): string {
+  const rows = splitOf(answers, itself).map((row) => [
     row.by,
     row.status,
     row.flags,

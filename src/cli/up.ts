@@ -199,9 +199,9 @@ function ports(w: WorkloadView): string {
 }
 
 function exampleCall(mesh: Mesh, workloads: readonly WorkloadView[]): { from: string; url: string } | undefined {
-  const url = mesh.exampleUrl()
   const clients = workloads.filter((w) => w.sidecar && w.services === undefined)
   const from = clients.find((w) => Object.keys(w.inbound).length === 0) ?? clients[0]
-  if (!url || !from) return undefined
+  const url = from && mesh.exampleUrl(from.ip)
+  if (!url) return undefined
   return { from: from.namespace === 'default' ? from.workload : `${from.workload}.${from.namespace}`, url }
 }

@@ -1,5 +1,5 @@
+import { isLoopback } from '../proxy/http/addresses.ts'
 import type { Address, AddressBook } from '../proxy/listener/connection.ts'
-import { isLoopback } from './capture-rules.ts'
 
 /** A place on this machine where something listens. */
 export interface SocketAddress {

@@ -1,15 +1,15 @@
+import { isLoopback } from '../proxy/http/addresses.ts'
 import { type Address, isPipe } from '../proxy/listener/connection.ts'
 import type { BindTarget } from '../proxy/listener/listener-sockets.ts'
 import type { ProxyServer } from '../proxy/server.ts'
 import type { Workload } from '../registry/model.ts'
 import type { SocketAddress } from './address-book.ts'
-import { isLoopback } from './capture-rules.ts'
 
 /** Listeners that stand for what redirected traffic enters by: nobody connects to them. */
 const REDIRECTED = ['virtualInbound', 'virtualOutbound']
 const ANY_ADDRESS = ['0.0.0.0', '::']
-/** Unix sockets that sidecars listen on, with the addresses of their instances. */
-const PATHS = new Map<string, string>()
+/** Unix sockets that sidecars of this process listen on, and for whom: its meshes share the machine's files. */
+const PATHS = new Map<string, BoundSockets>()
 
 /** Whose listeners they are, and what of its address is taken. */
 export interface BoundSocketsOptions {
@@ -65,13 +65,13 @@ export class BoundSockets {
 
   /** All pods share the files of this machine: the first one has the path. */
   #path(configured: Address): BindTarget | undefined {
-    const { workload, address, onProblem } = this.#options
+    const { workload, onProblem } = this.#options
     const holder = PATHS.get(configured.ip)
-    if (holder && holder !== address) {
+    if (holder && holder !== this) {
       onProblem(`its sidecar does not listen on ${configured.ip}, which another pod's has`)
       return undefined
     }
-    PATHS.set(configured.ip, address)
+    PATHS.set(configured.ip, this)
     return { ...configured, client: workload.ip }
   }
 
@@ -90,6 +90,6 @@ export class BoundSockets {
 
   /** The pod is gone: others may have its paths. */
   release(): void {
-    for (const [path, holder] of PATHS) if (holder === this.#options.address) PATHS.delete(path)
+    for (const [path, holder] of PATHS) if (holder === this) PATHS.delete(path)
   }
 }

@@ -1,4 +1,5 @@
-import net from 'node:net'
+import { IpRanges, isLoopback } from '../proxy/http/addresses.ts'
+import { parseCidr } from '../proxy/listener/cidr.ts'
 
 /** How a pod's traffic comes to its sidecar. */
 export type InterceptionMode = 'REDIRECT' | 'TPROXY' | 'NONE'
@@ -10,51 +11,45 @@ const PREFIX = 'traffic.sidecar.istio.io/'
  * (tools/istio-iptables/pkg/capture/run.go).
  */
 export class CaptureRules {
-  readonly mode: InterceptionMode
+  readonly #mode: InterceptionMode
   readonly #inbound: PortRule
   readonly #excludedOutbound: ReadonlySet<number>
   readonly #includedOutbound: ReadonlySet<number>
   /** Undefined: all. */
-  readonly #ranges: net.BlockList | undefined
-  readonly #excludedRanges: net.BlockList
+  readonly #ranges: IpRanges | undefined
+  readonly #excludedRanges: IpRanges
   readonly #ip: string
 
-  /** `ip`: the pod's own. */
-  constructor(mode: InterceptionMode, annotations: Readonly<Record<string, string>>, ip: string) {
+  /** `ip`: the pod's own. `complain` is told of what cannot be read. */
+  constructor(
+    mode: InterceptionMode,
+    annotations: Readonly<Record<string, string>>,
+    ip: string,
+    complain: (message: string) => void = () => {},
+  ) {
     const read = (name: string) => annotations[`${PREFIX}${name}`]
-    this.mode = mode
+    this.#mode = mode
     this.#ip = ip
     this.#inbound = portRule(read('includeInboundPorts') ?? '*', read('excludeInboundPorts') ?? '')
     this.#excludedOutbound = new Set(ports(read('excludeOutboundPorts') ?? ''))
     this.#includedOutbound = new Set(ports(read('includeOutboundPorts') ?? ''))
     const included = read('includeOutboundIPRanges') ?? '*'
-    this.#ranges = included.trim() === '*' ? undefined : blockList(included)
-    this.#excludedRanges = blockList(read('excludeOutboundIPRanges') ?? '')
+    this.#ranges = included.trim() === '*' ? undefined : blocks(included, complain)
+    this.#excludedRanges = blocks(read('excludeOutboundIPRanges') ?? '', complain)
   }
 
   /** Whether connections to this port of the pod come to the sidecar. */
   inbound(port: number): boolean {
-    if (this.mode === 'NONE') return false
+    if (this.#mode === 'NONE') return false
     const { all, listed } = this.#inbound
     return listed.has(port) !== all
   }
 
   /** Whether connections of the pod's programs to there come to the sidecar. */
   outbound({ ip, port }: { readonly ip: string; readonly port: number }): boolean {
-    if (this.mode === 'NONE' || this.#excludedOutbound.has(port)) return false
-    if (isLoopback(ip) || ip === this.#ip || contains(this.#excludedRanges, ip)) return false
-    return this.#includedOutbound.has(port) || this.#ranges === undefined || contains(this.#ranges, ip)
-  }
-
-  /** Nothing differs from the ordinary pod. */
-  get ordinary(): boolean {
-    return (
-      this.mode !== 'NONE' &&
-      this.#inbound.all &&
-      this.#inbound.listed.size === 0 &&
-      this.#excludedOutbound.size === 0 &&
-      this.#ranges === undefined
-    )
+    if (this.#mode === 'NONE' || this.#excludedOutbound.has(port)) return false
+    if (isLoopback(ip) || ip === this.#ip || this.#excludedRanges.has(ip)) return false
+    return this.#includedOutbound.has(port) || this.#ranges === undefined || this.#ranges.has(ip)
   }
 }
 
@@ -78,25 +73,14 @@ function ports(text: string): number[] {
   })
 }
 
-function blockList(text: string): net.BlockList {
-  const list = new net.BlockList()
-  for (const part of text.split(',')) {
-    const [address = '', bits] = part.trim().split('/')
-    const family = net.isIP(address)
-    if (family === 0) continue
-    const type = family === 4 ? 'ipv4' : 'ipv6'
-    if (bits === undefined) list.addAddress(address, type)
-    else list.addSubnet(address, Number(bits), type)
-  }
-  return list
-}
-
-function contains(list: net.BlockList, ip: string): boolean {
-  const family = net.isIP(ip)
-  return family !== 0 && list.check(ip, family === 4 ? 'ipv4' : 'ipv6')
-}
-
-/** Whether an address is the machine's own, wherever it is asked. */
-export function isLoopback(ip: string): boolean {
-  return ip.startsWith('127.') || ip === '::1'
+function blocks(text: string, complain: (message: string) => void): IpRanges {
+  const found = text.split(',').flatMap((part) => {
+    const written = part.trim()
+    if (written === '') return []
+    const [prefix = '', bits = '128'] = written.split('/')
+    const block = /^\d+$/.test(bits) ? parseCidr(prefix, Number(bits)) : undefined
+    if (block === undefined) complain(`"${written}" in its annotations is no block of addresses, and has no effect`)
+    return block ?? []
+  })
+  return new IpRanges(found)
 }

@@ -4,6 +4,7 @@ import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { Workload } from '../registry/model.ts'
 import type { WorkloadView } from './control/api.ts'
 import type { Instance } from './instance.ts'
+import { publishedPorts } from './outside.ts'
 
 /** An instance's view; of a gateway with the ports that clients know, those of its services, if it listens there. */
 export function withServicePorts(
@@ -42,7 +43,8 @@ export function gatewayExamples(context: PushContext, views: readonly WorkloadVi
     const workload = registry.workload(view.namespace, view.name)
     if (!workload?.gateway || seen.has(`${workload.namespace}/${workload.workloadName}`)) return []
     seen.add(`${workload.namespace}/${workload.workloadName}`)
-    const merged = gateways.of({ type: 'router', labels: workload.labels, targets: registry.targets(workload) })
+    const targets = registry.targets(workload)
+    const merged = gateways.of({ type: 'router', labels: workload.labels, targets })
     const hosts = new Set<string>()
     return (merged?.ports ?? []).flatMap(({ port, servers }) => {
       const at = view.inbound[port]
@@ -52,7 +54,7 @@ export function gatewayExamples(context: PushContext, views: readonly WorkloadVi
           const key = `${host.host} ${server.server.tls !== undefined}`
           if (hosts.has(key)) return []
           hosts.add(key)
-          return [example(server, host, at)]
+          return [example(server, host, at, publishedPorts(targets, port, server.server.port.number)[0]!)]
         }),
       )
     })
@@ -75,11 +77,16 @@ function hostsOf({ virtualServices }: PushContext, { namespace }: Workload, serv
   })
 }
 
-function example({ server, routeName }: GatewayServer, { host: written, path }: Route, at: string): GatewayExample {
+function example(
+  { server, routeName }: GatewayServer,
+  { host: written, path }: Route,
+  at: string,
+  published: number,
+): GatewayExample {
   const host = written === '*' ? '' : written.replace(/^\*/, 'any')
   const secure = routeName.startsWith('https.')
-  const usual = server.port.number === (secure ? 443 : 80)
-  const url = `${secure ? 'https' : 'http'}://${host || 'any.example.com'}${usual ? '' : `:${server.port.number}`}${path}`
+  const usual = published === (secure ? 443 : 80)
+  const url = `${secure ? 'https' : 'http'}://${host || 'any.example.com'}${usual ? '' : `:${published}`}${path}`
   if (!secure) {
     const header = host ? `-H 'Host: ${host}' ` : ''
     const follows = server.tls?.httpsRedirect ? '-i ' : ''

@@ -1,5 +1,6 @@
 import type { ApiObject } from '../api/objects.ts'
 import type { Problem } from '../api/problems.ts'
+import { INTERNAL } from '../pilot/internal-names.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import { type Labels, selects } from '../registry/labels.ts'
 import { STANDS_IN } from './stand-in-gateways.ts'
@@ -9,7 +10,7 @@ export function gatewayProblems({ gateways, registry, snapshot }: PushContext): 
   const out: Problem[] = []
   const routers = registry.workloads.filter((workload) => workload.gateway)
   for (const object of gateways.objects) {
-    if (object.metadata.annotations['internal.istio.io/gateway-service']) continue
+    if (object.metadata.annotations[INTERNAL.gatewayService]) continue
     const { selector } = object.spec
     const chosen = routers.filter(({ labels }) => selects(selector, labels))
     const stand = chosen.find(({ annotations }) => annotations[STANDS_IN])

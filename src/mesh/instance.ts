@@ -21,8 +21,8 @@ import type { StreamObserver } from './observed.ts'
 import { type MeshIdentity, sidecarBootstrap } from './sidecar-bootstrap.ts'
 import type { SidecarSettings } from './sidecar-settings.ts'
 
-/** Ports of a sidecar itself (DESIGN: ports); never an app's, and never given to a capture socket. */
 const ADMIN_PORT = 15000
+/** Ports of a sidecar itself: never an app's, and never given to a capture socket. */
 const SIDECAR_PORTS: ReadonlySet<number> = new Set([ADMIN_PORT, 15001, 15006, 15020, 15021, 15090])
 
 /** How long the mesh waits for a sidecar before it goes on without, ms. */
@@ -69,7 +69,7 @@ export class Instance {
   readonly #host: InstanceHost
   readonly #runtime: Runtime
   readonly #ports: readonly number[]
-  #capture = new CaptureTable()
+  #capture = new CaptureTable(['inbound'])
   readonly #inbound = new Map<number, SocketAddress>()
   /** Logical `ip:port` to the socket that stands for it. */
   readonly #outbound = new Map<string, Address>()
@@ -85,7 +85,9 @@ export class Instance {
   private constructor(workload: Workload, ports: readonly number[], settings: SidecarSettings, host: InstanceHost) {
     this.workload = workload
     this.settings = settings
-    this.#rules = new CaptureRules(settings.interception, workload.annotations, workload.ip)
+    this.#rules = new CaptureRules(settings.interception, workload.annotations, workload.ip, (message) =>
+      host.onProblem(workload, message),
+    )
     this.#taken.add(settings.httpProxyPort)
     this.#ports = ports
     this.#host = host
@@ -306,7 +308,7 @@ export class Instance {
   /** Starts app and sidecar of a killed instance anew, at the same addresses; faults that were set are so again. */
   async restore(): Promise<void> {
     if (!this.#down) return
-    this.#capture = new CaptureTable()
+    this.#capture = new CaptureTable(['inbound'])
     this.#down = false
     await this.#start()
     await this.faults.appsChanged()

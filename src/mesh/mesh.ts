@@ -1,16 +1,14 @@
-import type http from 'node:http'
 import type { Problem } from '../api/problems.ts'
 import { hasErrors } from '../api/problems.ts'
 import { pilotEnv } from '../pilot/env.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { ProxyServer } from '../proxy/server.ts'
-import type { Resolver } from '../proxy/upstream/resolver.ts'
 import type { Workload } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { Runtime } from '../runtime.ts'
 import { SeededRuntime, SystemRuntime } from '../runtime-system.ts'
 import { type FilesSource, openFiles } from '../store/files.ts'
-import { type Change, createStore, type SourceUpdate, type Store } from '../store/store.ts'
+import { type Change, createStore, type Store } from '../store/store.ts'
 import { memoryTransport } from '../xds/memory-transport.ts'
 import { MeshAddresses, type SocketAddress } from './address-book.ts'
 import { Complaints } from './complaints.ts'
@@ -31,6 +29,7 @@ import { runLoad } from './load/run.ts'
 import type { LoadOptions, LoadReport } from './load/types.ts'
 import { type LoopbackBlock, takeLoopbackBlock } from './loopback-block.ts'
 import type { MeshEvent } from './mesh-event.ts'
+import { ConfigurationError, type MeshOptions } from './mesh-options.ts'
 import { resolveName } from './names.ts'
 import { objectsView } from './object-views.ts'
 import { StreamObserver } from './observed.ts'
@@ -51,45 +50,7 @@ const REFUSING_PORT = 1
  */
 const IN_EVERY_SIDECAR = /^not enforced yet: .*istio\.(?:metadata_exchange|stats)$/
 
-/** How to run a mesh. */
-export interface MeshOptions {
-  /** Files, folders and `-` (standard input). */
-  readonly sources: readonly string[]
-  /** Objects that come from elsewhere, by where that is. */
-  readonly objects?: SourceUpdate | undefined
-  /** Where what sidecars write to /dev/stdout goes, by namespace and pod; nowhere but to this process's own when absent. */
-  readonly logDir?: string | undefined
-  /** Keeps the root certificate between runs. */
-  readonly dataDir?: string | undefined
-  readonly strict?: boolean | undefined
-  /** Follow changes to the files. Default false. */
-  readonly watch?: boolean | undefined
-  /** Makes random choices repeatable. */
-  readonly seed?: number | undefined
-  /** Serve xDS over gRPC there too. */
-  readonly grpcAddress?: { readonly host: string; readonly port: number } | undefined
-  /** For tests; else the machine's clock. */
-  readonly runtime?: Runtime | undefined
-  /** What answers for a workload's app, by the workload itself; undefined leaves it to annotations and stand-ins. */
-  readonly handler?: ((workload: Workload) => http.RequestListener | undefined) | undefined
-  /** Resolves names outside the mesh for sidecars. Default: the system. */
-  readonly resolver?: Resolver | undefined
-  /** istiod's switches. Default: the process's environment. */
-  readonly env?: Readonly<Record<string, string | undefined>> | undefined
-  /**
-   * Stand in for the gateways that files speak of without bringing them, as an installation of Istio would. Default
-   * true.
-   */
-  readonly gateways?: boolean | undefined
-  /** Announce the mesh to `dinghy call` and `exec`. Default true. */
-  readonly announce?: boolean | undefined
-  readonly onEvent?: ((event: MeshEvent) => void) | undefined
-}
-
 export type { MeshEvent } from './mesh-event.ts'
-
-/** The files have errors, which were told by a `problems` event; nothing was started. */
-export class ConfigurationError extends Error {}
 
 /**
  * Both halves in one process: the control plane on the objects of some files, and per workload instance an app,
@@ -293,8 +254,8 @@ export class Mesh {
   }
 
   /** A URL that is worth calling, for the hint of `dinghy up`. */
-  exampleUrl(): string | undefined {
-    return exampleUrl(this.registry)
+  exampleUrl(caller?: string): string | undefined {
+    return exampleUrl(this.registry, caller)
   }
 
   /** The capture socket of a destination, as a program of the workload would use it. */
@@ -345,7 +306,7 @@ export class Mesh {
         }
       },
       want: (podIp, id) => this.#observer.want(podIp, id),
-      take: (id) => this.#observer.take(id),
+      take: (id, wait) => this.#observer.take(id, wait),
       instanceAt: (hostPort) => {
         const workload = this.registry.workloadByIp(hostPort.slice(0, hostPort.lastIndexOf(':')))
         return workload && { name: workload.name, workload: workload.workloadName }

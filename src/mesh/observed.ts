@@ -5,7 +5,7 @@ import type { StreamInfo } from '../proxy/stream-info.ts'
 
 /** What a sidecar decided for one request. */
 export interface Observed {
-  /** `ip:port` of the endpoint; undefined when the sidecar answered itself. */
+  /** `ip:port` of the endpoint whose response it was; undefined when the proxy answered itself. */
   readonly host: string | undefined
   readonly cluster: string | undefined
   readonly route: string | undefined
@@ -33,9 +33,12 @@ export class StreamObserver {
   readonly #wanted = new Map<string, { readonly podIp: string; seen: Observed | undefined }>()
 
   readonly #recorders = new Set<StreamRecorder>()
+  /** The pods whose sidecars tell. */
+  readonly #watched = new Set<string>()
 
   /** For `ProxyContext.onStreamComplete` of the sidecar of that pod. */
   watch(podIp: string): (info: StreamInfo, listener: ListenerContext) => void {
+    this.#watched.add(podIp)
     return (info, listener) => {
       // Apps pass request ids on, so other sidecars, and this one's inbound side, see the same.
       if (listener.direction !== 'outbound') return
@@ -47,7 +50,9 @@ export class StreamObserver {
 
   #note(podIp: string, info: StreamInfo): void {
     const id = info.request?.get(REQUEST_ID)
-    const wanted = id === undefined ? undefined : this.#wanted.get(id)
+    const wanted =
+      (id === undefined ? undefined : this.#wanted.get(id)) ??
+      this.#wanted.get(peerKey(info.downstream.directRemote.port))
     if (wanted?.podIp !== podIp || wanted.seen) return
     wanted.seen = observedOf(info)
   }
@@ -58,29 +63,50 @@ export class StreamObserver {
     return () => this.#recorders.delete(recorder)
   }
 
-  /** From now on the sidecar of that pod is watched for the request. */
-  want(podIp: string, requestId: string): void {
-    this.#wanted.set(requestId, { podIp, seen: undefined })
+  /**
+   * From now on the sidecar of that pod is watched for the request: its id, or the `peerKey` of its connection. False when
+   * the pod has no sidecar.
+   */
+  want(podIp: string, key: string): boolean {
+    if (!this.#watched.has(podIp)) return false
+    this.#wanted.set(key, { podIp, seen: undefined })
+    return true
   }
 
-  take(requestId: string): Observed | undefined {
-    const seen = this.#wanted.get(requestId)?.seen
-    this.#wanted.delete(requestId)
+  /** What was seen of the request, which is then forgotten; with `wait` not while nothing was seen. */
+  take(key: string, wait = false): Observed | undefined {
+    const seen = this.#wanted.get(key)?.seen
+    if (seen || !wait) this.#wanted.delete(key)
     return seen
   }
 }
 
+/**
+ * What stands for a request where its id does not: gateways give requests from outside the mesh new ids. The port is the
+ * client's.
+ */
+export function peerKey(port: number): string {
+  return `port ${port}`
+}
+
 /** What a stream's account says of a request. */
 export function observedOf(info: StreamInfo): Observed {
-  const host = info.upstreamHost && formatAddress(info.upstreamHost.address)
+  const last = info.upstreamHost && formatAddress(info.upstreamHost.address)
   const before = info.upstreamAttempted?.map((a) => formatAddress(a.host.address)) ?? []
+  const tried = last === undefined ? before : [...before, last]
   return {
-    host,
+    host: isFromUpstream(info) ? last : undefined,
     cluster: info.clusterName,
     route: info.routeName,
     flags: info.flags.join(',') || '-',
     details: info.responseCodeDetails,
-    attempts: info.upstreamAttempts,
-    tried: host === undefined ? before : [...before, host],
+    // Envoy counts the attempt before it has found a host.
+    attempts: tried.length === 0 ? 0 : info.upstreamAttempts,
+    tried,
   }
+}
+
+/** Whether the response was the upstream's, whole or begun; else the proxy made it, as it does of a timeout. */
+function isFromUpstream({ responseCodeDetails: details }: StreamInfo): boolean {
+  return details === 'via_upstream' || details?.startsWith('upstream_reset_after_response_started') === true
 }

@@ -1,6 +1,6 @@
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import { hostWithin } from '../registry/host.ts'
-import type { Workload } from '../registry/model.ts'
+import type { ServiceTarget, Workload } from '../registry/model.ts'
 import type { SocketAddress } from './address-book.ts'
 import { UnknownHostError } from './names.ts'
 
@@ -33,8 +33,9 @@ export function gatewayFor(
       const to = gateway.boundTo(merged.port)
       if (!to) continue
       for (const { server, hosts } of merged.servers) {
-        known.push(`${server.port.number} of ${name}.${namespace}`)
-        if (server.port.number !== port && merged.port !== port) continue
+        const published = publishedPorts(targets, merged.port, server.port.number)
+        known.push(...published.map((number) => `${number} of ${name}.${namespace}`))
+        if (!published.includes(port) && server.port.number !== port && merged.port !== port) continue
         listening ??= { podIp: ip, to }
         if (hosts.some((entry) => hostWithin(host, entry.slice(entry.indexOf('/') + 1)))) return { podIp: ip, to }
       }
@@ -43,4 +44,13 @@ export function gatewayFor(
   if (listening) return listening
   const hint = known.length ? `; they listen on ${[...new Set(known)].join(', ')}` : ''
   throw new UnknownHostError(`no gateway listens on port ${port}${hint}`)
+}
+
+/**
+ * The ports at which clients find a gateway's server: those of its services that lead to where it listens (80 for a
+ * server on 8080, with an installed Istio's service); the server's own port where none does.
+ */
+export function publishedPorts(targets: readonly ServiceTarget[], listening: number, server: number): number[] {
+  const ports = targets.filter(({ targetPort }) => targetPort === listening).map(({ port }) => port.port)
+  return ports.length === 0 || ports.includes(server) ? [server] : [...new Set(ports)]
 }

@@ -2,7 +2,6 @@ import { parseDuration } from '../api/duration.ts'
 import type { MeshProxyConfig } from '../api/kinds/mesh-proxy-config.ts'
 import { mergeProxyConfig, ownProxyConfig } from '../pilot/effective-proxy-config.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
-import { selects } from '../registry/labels.ts'
 import type { Workload } from '../registry/model.ts'
 import type { InterceptionMode } from './capture-rules.ts'
 
@@ -70,11 +69,8 @@ function connectionLimit(config: MeshProxyConfig): number {
   return 0
 }
 
-function ingressPorts(push: PushContext, { namespace, labels }: Workload): number[] {
-  const all = push.snapshot.list('Sidecar').filter(({ metadata }) => metadata.namespace === namespace)
-  const sidecar =
-    all.find(({ spec }) => spec.workloadSelector && selects(spec.workloadSelector.labels, labels)) ??
-    all.find(({ spec }) => !spec.workloadSelector)
+function ingressPorts(push: PushContext, workload: Workload): number[] {
+  const sidecar = workload.gateway ? undefined : push.sidecarFor(workload)
   return (sidecar?.spec.ingress ?? []).flatMap(({ port, defaultEndpoint }) => {
     const app = /^(?:127\.0\.0\.1|0\.0\.0\.0|\[?::1?\]?):(\d+)$/.exec(defaultEndpoint ?? '')
     return [...(port.number ? [port.number] : []), ...(app ? [Number(app[1])] : [])]

@@ -1,5 +1,4 @@
 /** Names of resources, as istiod forms them (pilot/pkg/model/service.go, networking/util/util.go). */
-
 export const PASSTHROUGH_CLUSTER = 'PassthroughCluster'
 export const BLACK_HOLE_CLUSTER = 'BlackHoleCluster'
 export const INBOUND_PASSTHROUGH_CLUSTER = 'InboundPassthroughCluster'

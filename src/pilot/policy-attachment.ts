@@ -1,8 +1,8 @@
+import { GATEWAY_API_GROUP } from '../api/kinds/gateway-api/common.ts'
 import type { PolicyTargetReference } from '../api/kinds/selector.ts'
 import { type Labels, selects } from '../registry/labels.ts'
+import { GATEWAY_NAME_LABEL } from './internal-names.ts'
 import type { ProxyNode } from './proxy.ts'
-
-const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 
 /** What a policy says of whom it binds. */
 export interface Attachment {
@@ -17,11 +17,11 @@ export interface Attachment {
  */
 export function attachesTo({ targetRefs = [], labels }: Attachment, namespace: string, proxy: ProxyNode): boolean {
   if (targetRefs.length === 0) return selects(labels, proxy.labels)
-  const gateway = proxy.labels[GATEWAY_NAME]
+  const gateway = proxy.labels[GATEWAY_NAME_LABEL]
   if (gateway === undefined || namespace !== proxy.namespace) return false
   return targetRefs.some(
     (target) =>
-      target.group === 'gateway.networking.k8s.io' &&
+      target.group === GATEWAY_API_GROUP &&
       target.kind === 'Gateway' &&
       target.name === gateway &&
       (!target.namespace || target.namespace === proxy.namespace),

@@ -39,6 +39,7 @@ export interface LogFiles {
   open(path: string): LogFile
 }
 
+/** One open log. Lines are buffered; `write` appends no line break of its own. */
 export interface LogFile {
   write(line: string): void
 }
@@ -70,8 +71,8 @@ export interface ConnectionHandler {
   whenWarm(ready: () => void): void
   /** It reads nothing before it is ready to; filters before it see bytes no earlier. */
   readonly readsLater?: boolean
-  /** A connection ended before the filters in front let this one have it. */
-  onNeverReached?(transport: Transport): void
+  /** A connection ended before the filters in front let this one have it, or before its TLS was there (`secure`). */
+  onNeverReached?(transport: Transport, secure?: boolean): void
   /** The filter chain is gone for good: drop subscriptions. Connections still open go on. */
   close(): void
   /** For admin: number of open connections. */

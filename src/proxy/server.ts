@@ -6,6 +6,9 @@ import { make } from '../xds/messages.ts'
 import { AdminServer } from './admin/admin-server.ts'
 import type { ServerState } from './admin/view.ts'
 import type { LogFiles, ProxyContext } from './context.ts'
+import { durationMs } from './http/config.ts'
+import { RouterStats } from './http/router/router-stats.ts'
+import { http1CodecStats } from './http1/stats.ts'
 import { type Address, identityBook } from './listener/connection.ts'
 import { ConnectionLimits } from './listener/connection-limits.ts'
 import { DrainState } from './listener/drain-state.ts'
@@ -22,7 +25,6 @@ import { outlierListener } from './server/outlier-log.ts'
 import { bootstrapResolver } from './server/resolver.ts'
 import { RouteTable } from './server/route-table.ts'
 import { runtimeFeatures } from './server/runtime-features.ts'
-import { milliseconds } from './tcp/config.ts'
 import { SecretStore } from './tls/secrets.ts'
 import { type ClusterControl, createClusterManager } from './upstream/cluster-manager.ts'
 import { DnsCaches } from './upstream/discovery/dns-cache-config.ts'
@@ -93,6 +95,7 @@ export class ProxyServer {
       onOutlier: outlierListener(options, this.logs),
       locality: this.node.locality,
       localClusterName: bootstrap.clusterManager?.localClusterName,
+      notEnforced: (path) => this.notEnforced.note(path),
     })
     this.readiness = new ClusterReadiness(this.clusters)
     const context: ProxyContext = {
@@ -115,9 +118,14 @@ export class ProxyServer {
       deps: { context, secrets: this.secrets, limits: ConnectionLimits.of(bootstrap) },
       drainTime,
       bindAddress: options.bindAddress ?? ((address) => (options.captureTable ? undefined : address)),
+      onEntrance: (direction, served) => options.captureTable?.serve(direction, served),
       onError: warn,
     })
     this.addStatic(bootstrap)
+    // Of mirrored requests and those that filters send: there from the start, whether or not any is sent.
+    new RouterStats(this.stats, 'http.async-client.')
+    http1CodecStats(this.stats, '')
+    this.stats.counter('envoy.overload_actions.reset_high_memory_stream.count')
     this.stats.gauge('server.live')
     this.stats.gauge('server.state').set(2)
   }
@@ -173,7 +181,7 @@ export class ProxyServer {
 
   private flushStats(): void {
     const { bootstrap, runtime } = this.options
-    const interval = milliseconds(bootstrap.statsFlushInterval) || STATS_FLUSH_MS
+    const interval = durationMs(bootstrap.statsFlushInterval) || STATS_FLUSH_MS
     const next = () => {
       this.statsTimer = runtime.after(interval, () => {
         this.stats.flush()

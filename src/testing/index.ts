@@ -1,6 +1,7 @@
 import type { Problem } from '../api/problems.ts'
 import type { FaultView, WorkloadView } from '../mesh/control/api.ts'
-import { ConfigurationError, Mesh, type MeshEvent } from '../mesh/mesh.ts'
+import { Mesh, type MeshEvent } from '../mesh/mesh.ts'
+import { ConfigurationError } from '../mesh/mesh-options.ts'
 import { formatAddress } from '../proxy/listener/connection.ts'
 import { MovableRuntime } from '../runtime-movable.ts'
 import { handlerOf } from './apps.ts'

@@ -2,7 +2,8 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { CallAnswer } from '../../src/mesh/control/api.ts'
-import { Mesh, type MeshEvent, type MeshOptions } from '../../src/mesh/mesh.ts'
+import { Mesh, type MeshEvent } from '../../src/mesh/mesh.ts'
+import type { MeshOptions } from '../../src/mesh/mesh-options.ts'
 
 /** What a stand-in answers. */
 export interface Echo {

@@ -62,6 +62,7 @@ export function balancerStats(): BalancerStats & { readonly panics: number } {
   const healthyPanic = counter()
   return {
     healthyPanic,
+    gauge: () => counter(),
     requestsActive: counter(),
     recalculateZones: counter(),
     localClusterNotOk: counter(),

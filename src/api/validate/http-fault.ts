@@ -1,4 +1,5 @@
 import { parseDuration } from '../duration.ts'
+import { GRPC_CODES } from '../grpc-codes.ts'
 import type { CorsPolicy, HTTPFaultInjection, HTTPRoute } from '../kinds/virtual-service.ts'
 import { checkDestination } from './destination.ts'
 import type { Scope } from './scope.ts'
@@ -25,11 +26,6 @@ export function checkCors(scope: Scope, cors: CorsPolicy): void {
     scope.at('maxAge').error('only whole seconds are supported')
 }
 
-const GRPC_STATUS =
-  'OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED'.split(
-    ' ',
-  )
-
 /** Faults (validateHTTPFaultInjection). */
 export function checkFault(scope: Scope, { delay, abort }: HTTPFaultInjection): void {
   if (!delay && !abort) scope.error('delay or abort is needed')
@@ -40,7 +36,7 @@ export function checkFault(scope: Scope, { delay, abort }: HTTPFaultInjection): 
     if (!abort.percentage) at.warnAtKey(never)
     if (abort.http2Error !== undefined) at.at('http2Error').errorAtKey('is not supported by Istio')
     else if (abort.grpcStatus !== undefined) {
-      if (!GRPC_STATUS.includes(abort.grpcStatus))
+      if (!GRPC_CODES.includes(abort.grpcStatus))
         at.at('grpcStatus').error(`"${abort.grpcStatus}" is no gRPC status: one such as NOT_FOUND`)
     } else if (abort.httpStatus !== undefined) checkStatus(at.at('httpStatus'), abort.httpStatus)
     else at.warnAtKey('has no effect without httpStatus or grpcStatus')

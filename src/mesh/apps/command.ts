@@ -57,8 +57,10 @@ export async function startCommand(
     stream.on('end', () => rest && onLine(rest))
   }
   child.on('error', (e) => onExit(e.message))
+  let closed = false
   const ended = new Promise<void>((resolve) => {
     child.on('close', (code, signal) => {
+      closed = true
       if (!stopping) onExit(signal ? `ended by ${signal}` : `exited with status ${code}`)
       resolve()
     })
@@ -68,7 +70,8 @@ export async function startCommand(
     ports,
     async close() {
       stopping = true
-      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+      // What the shell has started may outlive it: as long as that holds the pipes, there is something to end.
+      if (child.pid === undefined || closed) return
       signalGroup(child.pid, 'SIGTERM')
       const timer = setTimeout(() => signalGroup(child.pid!, 'SIGKILL'), STOP_TIMEOUT_MS)
       await ended
@@ -76,7 +79,7 @@ export async function startCommand(
     },
     async kill() {
       stopping = true
-      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+      if (child.pid === undefined || closed) return
       signalGroup(child.pid, 'SIGKILL')
       await ended
     },

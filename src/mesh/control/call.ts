@@ -2,7 +2,7 @@ import http from 'node:http'
 import https from 'node:https'
 import type { Runtime } from '../../runtime.ts'
 import type { SocketAddress } from '../address-book.ts'
-import type { Observed } from '../observed.ts'
+import { type Observed, peerKey } from '../observed.ts'
 import { OUTSIDE } from '../outside.ts'
 import type { CallAnswer, CallRequest } from './api.ts'
 import { send } from './send.ts'
@@ -22,9 +22,10 @@ export interface CallRoute {
 export interface Caller {
   /** Where a program of the calling workload connects for that URL, and from where. Rejects when there is no such name. */
   route(from: string, host: string, port: number): Promise<CallRoute>
-  /** Watch what the pod's sidecar decides for the request. */
-  want(podIp: string, requestId: string): void
-  take(requestId: string): Observed | undefined
+  /** Watch what the pod's sidecar decides for the request, by its id or its `peerKey`. */
+  want(podIp: string, key: string): boolean
+  /** What it decided; with `wait` the request is watched on when that is not known yet. */
+  take(key: string, wait: boolean): Observed | undefined
   /** The pod, and its owner, behind an `ip:port`. */
   instanceAt(hostPort: string): { name: string; workload: string } | undefined
   readonly runtime: Runtime
@@ -35,7 +36,8 @@ export class BadCallError extends Error {}
 
 /** Sends `count` requests as the workload's program would, and tells of each what came back and who answered. */
 export async function call(request: CallRequest, caller: Caller): Promise<CallAnswer[]> {
-  const url = parseUrl(request.url, request.from === OUTSIDE)
+  const outside = request.from === OUTSIDE
+  const url = parseUrl(request.url, outside)
   const { count, concurrency } = request
   if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT)
     throw new BadCallError(`the number of requests must be 1 to ${MAX_COUNT}`)
@@ -58,9 +60,14 @@ export async function call(request: CallRequest, caller: Caller): Promise<CallAn
     while (next < count) {
       const i = next++
       const requestId = givenRequestId(request) ?? caller.runtime.uuid()
-      caller.want(podIp, requestId)
-      const answer = await send(to, localAddress, request, url, requestId, agent)
-      answers[i] = { ...answer, ...facts(await settled(caller, requestId, answer), caller) }
+      let key = requestId
+      let watched = !outside && caller.want(podIp, key)
+      const onPort = (port: number) => {
+        key = peerKey(port)
+        watched = caller.want(podIp, key)
+      }
+      const answer = await send(to, localAddress, request, url, requestId, agent, outside ? onPort : undefined)
+      answers[i] = { ...answer, ...(watched ? facts(await settled(caller, key, answer), caller) : {}) }
     }
   }
   try {
@@ -71,10 +78,23 @@ export async function call(request: CallRequest, caller: Caller): Promise<CallAn
   return answers
 }
 
-/** The sidecar finishes its own account of a request a moment after the last byte has left. */
-async function settled(caller: Caller, requestId: string, answer: CallAnswer): Promise<Observed | undefined> {
-  if (answer.status !== 0) await new Promise((resolve) => setImmediate(resolve))
-  return caller.take(requestId)
+/** How often, and how many ms apart, is asked whether the sidecar has finished its account. */
+const LOOKS = 10
+const BETWEEN_LOOKS_MS = 5
+
+/**
+ * The sidecar finishes its own account of a request a moment after the last byte has left: at once as a rule, later where
+ * its upstream has not taken the whole request yet.
+ */
+async function settled(caller: Caller, key: string, answer: CallAnswer): Promise<Observed | undefined> {
+  if (answer.status === 0) return caller.take(key, false)
+  await new Promise((resolve) => setImmediate(resolve))
+  for (let look = 0; look < LOOKS; look++) {
+    const seen = caller.take(key, true)
+    if (seen) return seen
+    await new Promise((resolve) => setTimeout(resolve, BETWEEN_LOOKS_MS))
+  }
+  return caller.take(key, false)
 }
 
 function facts(seen: Observed | undefined, caller: Caller): Partial<CallAnswer> {

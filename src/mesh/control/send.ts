@@ -6,7 +6,10 @@ import type { CallAnswer, CallRequest } from './api.ts'
 /** The most of a response body that an answer carries, bytes. */
 const MAX_BODY = 16 * 1024 * 1024
 
-/** One HTTP/1.1 request to a capture socket, on a connection of its own or of the agent. Never rejects. */
+/**
+ * One HTTP/1.1 request to a capture socket, on a connection of its own or of the agent. `onPort` learns the local port
+ * of that connection before the request is sent. Never rejects.
+ */
 export function send(
   to: SocketAddress,
   localAddress: string | undefined,
@@ -14,6 +17,7 @@ export function send(
   url: URL,
   requestId: string,
   agent: http.Agent,
+  onPort?: (port: number) => void,
 ): Promise<CallAnswer> {
   const start = performance.now()
   const body = Buffer.from(call.body, 'base64')
@@ -51,6 +55,12 @@ export function send(
         )
       },
     )
+    if (onPort)
+      request.on('socket', (socket) => {
+        const tell = () => onPort(socket.localPort ?? 0)
+        if (socket.connecting) socket.once('connect', tell)
+        else tell()
+      })
     request.on('timeout', () => request.destroy(new Error(`no answer within ${call.timeout} ms`)))
     request.on('error', (e: NodeJS.ErrnoException) =>
       failed(e.code === 'ECONNRESET' ? 'the connection was closed without an answer' : e.message),

@@ -2,7 +2,7 @@ import type { CallAnswer } from './api.ts'
 
 /** Answers that are alike: the same instance, status and flags. */
 export interface SplitRow {
-  /** The pod that answered, `(the sidecar)` or `(no response)`. */
+  /** The pod that answered, `(the sidecar)`, `(the gateway)`, `(no response)`, or `(unknown)` when no proxy saw HTTP. */
   readonly by: string
   /** The status, or why there was none. */
   readonly status: string
@@ -15,8 +15,13 @@ export interface SplitRow {
   readonly p99: number
 }
 
+/** Whether a proxy gave an account of the request: not when it passed it as bytes, or when there was none. */
+export function isSeen({ flags }: CallAnswer): boolean {
+  return flags !== undefined
+}
+
 /** Who answered how many of the requests; the most first. */
-export function splitOf(answers: readonly CallAnswer[]): SplitRow[] {
+export function splitOf(answers: readonly CallAnswer[], itself = 'the sidecar'): SplitRow[] {
   const groups = new Map<string, CallAnswer[]>()
   for (const answer of answers) {
     const key = [answer.by ?? '', answer.status, answer.error ?? '', answer.flags ?? ''].join('|')
@@ -30,7 +35,7 @@ export function splitOf(answers: readonly CallAnswer[]): SplitRow[] {
       const first = group[0]!
       const times = group.map((a) => a.ms).sort((a, b) => a - b)
       return {
-        by: first.by ?? (first.status === 0 ? '(no response)' : '(the sidecar)'),
+        by: first.by ?? (first.status === 0 ? '(no response)' : isSeen(first) ? `(${itself})` : '(unknown)'),
         status: first.status === 0 ? (first.error ?? '-') : String(first.status),
         flags: first.flags ?? '-',
         requests: group.length,

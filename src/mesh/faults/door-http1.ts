@@ -1,9 +1,10 @@
 import http from 'node:http'
 import net from 'node:net'
+import { grpcMessage, httpStatusOf } from '../../proxy/http/local-replies.ts'
+import { isGrpcContentType } from '../../proxy/http/router/route-match.ts'
 import type { DoorContext } from './door.ts'
 import { from, join, resetSoon } from './door-tcp.ts'
 import type { Injection } from './fault-state.ts'
-import { grpcMessage, httpStatusOf, isGrpc } from './grpc-status.ts'
 import { Shaper } from './shaper.ts'
 
 /** Heads as large as any sidecar lets through. */
@@ -88,7 +89,7 @@ function abort(request: http.IncomingMessage, response: http.ServerResponse, { e
     response.end(request.method === 'HEAD' || status === 204 || status === 304 ? undefined : body)
   } else if (ending?.kind === 'grpc') {
     const grpc = ['grpc-status', String(ending.status), 'grpc-message', grpcMessage(ending.message)]
-    const asked = isGrpc(request.headers['content-type'])
+    const asked = isGrpcContentType(request.headers['content-type'])
     const type = asked ? ['content-type', 'application/grpc'] : []
     response.writeHead(asked ? 200 : httpStatusOf(ending.status), [...type, ...grpc, 'content-length', '0'])
     response.end()

@@ -1,8 +1,9 @@
 import http2 from 'node:http2'
 import type net from 'node:net'
+import { grpcMessage, httpStatusOf } from '../../proxy/http/local-replies.ts'
+import { isGrpcContentType } from '../../proxy/http/router/route-match.ts'
 import type { DoorContext } from './door.ts'
 import type { Injection } from './fault-state.ts'
-import { grpcMessage, httpStatusOf, isGrpc } from './grpc-status.ts'
 import { Shaper } from './shaper.ts'
 
 const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR } = http2.constants
@@ -116,7 +117,7 @@ function abort(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeade
     if (ending.body !== '') stream.end(ending.body)
   } else if (ending?.kind === 'grpc') {
     const grpc = { 'grpc-status': String(ending.status), 'grpc-message': grpcMessage(ending.message) }
-    const asked = isGrpc(headers['content-type'])
+    const asked = isGrpcContentType(headers['content-type'])
     stream.respond(
       asked
         ? { ':status': 200, 'content-type': 'application/grpc', ...grpc }

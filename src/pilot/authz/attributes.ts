@@ -1,4 +1,5 @@
 import { cidr } from '../proto.ts'
+import { quoteMeta } from '../quote-meta.ts'
 import {
   claimMatcher,
   claimsMatcher,
@@ -9,7 +10,6 @@ import {
   type Permission,
   type Principal,
   pathTemplate,
-  quoted,
   regex,
   startsWith,
   stringMatcher,
@@ -72,16 +72,16 @@ const remoteIp = principal((value) => {
   const block = cidr(value)
   return block && { identifier: { case: 'remoteIp', value: block } }
 })
-const namespaces = principal((value) => authenticated(regex(`.*/ns/${value.split('*').map(quoted).join('.*')}/.*`)))
+const namespaces = principal((value) => authenticated(regex(`.*/ns/${value.split('*').map(quoteMeta).join('.*')}/.*`)))
 const serviceAccounts = principal((value, { namespace }) => {
   const [ns, account] = value.includes('/') ? value.split('/', 2) : [namespace, value]
-  return authenticated(regex(`spiffe://.+/ns/${quoted(ns!)}/(.+/|)sa/${quoted(account!)}(/.+)?`))
+  return authenticated(regex(`spiffe://.+/ns/${quoteMeta(ns!)}/(.+/|)sa/${quoteMeta(account!)}(/.+)?`))
 })
 const trustDomains = principal((value) => {
   if (value === '*') return authenticated(startsWith('spiffe://'))
   if (!value.includes('*')) return authenticated(startsWith(`spiffe://${value}/`))
   const star = value.indexOf('*')
-  return authenticated(regex(`spiffe://${quoted(value.slice(0, star))}[^/]*${quoted(value.slice(star + 1))}/.*`))
+  return authenticated(regex(`spiffe://${quoteMeta(value.slice(0, star))}[^/]*${quoteMeta(value.slice(star + 1))}/.*`))
 })
 const principals = principal((value) => authenticated(stringMatcher(value, 'spiffe://')))
 

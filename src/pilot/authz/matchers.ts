@@ -1,24 +1,30 @@
 import { type Init, packed } from '../../xds/messages.ts'
+import { quoteMeta } from '../quote-meta.ts'
 
+/** A permission of Envoy's RBAC, as it is written. */
 export type Permission = Init<'envoy.config.rbac.v3.Permission'>
+/** A principal of Envoy's RBAC, as it is written. */
 export type Principal = Init<'envoy.config.rbac.v3.Principal'>
 type StringMatcher = Init<'envoy.type.matcher.v3.StringMatcher'>
 type ValueMatcher = Init<'envoy.type.matcher.v3.ValueMatcher'>
 type MetadataMatcher = Init<'envoy.type.matcher.v3.MetadataMatcher'>
 type HeaderMatcher = Init<'envoy.config.route.v3.HeaderMatcher'>
 
-/** Matchers as istiod writes the values of an AuthorizationPolicy (pilot/pkg/security/authz/matcher). */
+// Matchers as istiod writes the values of an AuthorizationPolicy (pilot/pkg/security/authz/matcher).
 
+/** The whole value. */
 export const exactly = (value: string, ignoreCase = false): StringMatcher => ({
   matchPattern: { case: 'exact', value },
   ignoreCase,
 })
 
+/** The start of the value. */
 export const startsWith = (value: string, ignoreCase = false): StringMatcher => ({
   matchPattern: { case: 'prefix', value },
   ignoreCase,
 })
 
+/** The end of the value. */
 export const endsWith = (value: string, ignoreCase = false): StringMatcher => ({
   matchPattern: { case: 'suffix', value },
   ignoreCase,
@@ -29,15 +35,12 @@ export const regex = (value: string): StringMatcher => ({
   matchPattern: { case: 'safeRegex', value: { regex: value } },
 })
 
-/** Text that stands for itself in a regular expression (Go's regexp.QuoteMeta). */
-export const quoted = (text: string): string => text.replace(/[\\.+*?()|[\]{}^$]/g, '\\$&')
-
 /** `*` takes anything but nothing; `x*` a start, `*x` an end, else the value itself. */
 export function stringMatcher(value: string, prefix = ''): StringMatcher {
   if (value === '*') return regex('.+')
   if (value.startsWith('*')) {
     const end = value.replace(/^\*/, '')
-    return prefix === '' ? endsWith(end) : regex(`${prefix}.*${quoted(end)}`)
+    return prefix === '' ? endsWith(end) : regex(`${prefix}.*${quoteMeta(end)}`)
   }
   if (value.endsWith('*')) return startsWith(prefix + value.slice(0, -1))
   return exactly(prefix + value)

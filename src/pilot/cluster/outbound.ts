@@ -125,7 +125,7 @@ export function buildOutbound(
   return finish(target)
 }
 
-/** UNKNOWN, HEALTHY, DRAINING, DEGRADED: the states in which an endpoint keeps its sessions. */
+/** HEALTHY, DRAINING, UNKNOWN, DEGRADED: the states in which an endpoint keeps its sessions. */
 const LASTING = { statuses: [1, 3, 0, 5] }
 
 function discoveryType(service: Service, proxy: ProxyNode): ClusterDraft['type'] {

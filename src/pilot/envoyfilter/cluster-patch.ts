@@ -1,5 +1,6 @@
 import type { Cluster } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
-import { copyOf, mergeAny, mergeMessage, TypeMismatch } from './merge.ts'
+import { copyOf, TypeMismatch } from './merge.ts'
+import { mergeConfigured, mergePatch } from './merge-patch.ts'
 import { addsTo, merges, type Patch, type PatchContext, type PatchSet } from './patches.ts'
 
 /**
@@ -20,9 +21,9 @@ export function patchCluster(
     if (patch.operation === 'REMOVE') return undefined
     if (cluster === original) cluster = copyOf(original)
     try {
-      if (!mergeTransportSocket(cluster, patch.value))
-        mergeMessage(cluster as never, patch.value as never, patch.operation === 'MERGE_AND_REPLACE_LIST')
+      if (!mergeTransportSocket(cluster, patch)) mergePatch(cluster, patch)
     } catch (error) {
+      // The patch tells of it; istiod gives up on the cluster there, too.
       if (!(error instanceof TypeMismatch)) throw error
       return cluster
     }
@@ -45,8 +46,8 @@ export function addedClusters(context: PatchContext, patches: PatchSet): Cluster
  * A patch with a transport socket goes into the cluster's of the same name, or takes its place, and nothing else of it
  * counts; among several sockets by match without that name it has no effect at all.
  */
-function mergeTransportSocket(cluster: Cluster, patch: Cluster): boolean {
-  const given = patch.transportSocket
+function mergeTransportSocket(cluster: Cluster, patch: Patch<'CLUSTER'>): boolean {
+  const given = patch.value.transportSocket
   if (!given) return false
   const matches = cluster.transportSocketMatches
   const candidates = matches.length > 0 ? matches.map((match) => match.transportSocket) : [cluster.transportSocket]
@@ -55,8 +56,7 @@ function mergeTransportSocket(cluster: Cluster, patch: Cluster): boolean {
     if (matches.length === 0) cluster.transportSocket = copyOf(given)
     return true
   }
-  if (own.configType.case === 'typedConfig' && given.configType.case === 'typedConfig')
-    own.configType = { case: 'typedConfig', value: mergeAny(own.configType.value, given.configType.value) }
+  mergeConfigured(own, given, patch)
   return true
 }
 

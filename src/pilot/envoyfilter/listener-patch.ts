@@ -7,7 +7,8 @@ import type {
 import { pack, unpack } from '../../xds/messages.ts'
 import { VIRTUAL_INBOUND, VIRTUAL_OUTBOUND } from '../names.ts'
 import { edited } from './lists.ts'
-import { copyOf, mergeAny, mergeMessage, TypeMismatch } from './merge.ts'
+import { copyOf, TypeMismatch } from './merge.ts'
+import { mergeConfig, mergeConfigured, mergePatch } from './merge-patch.ts'
 import { addsTo, merges, type Patch, type PatchContext, type PatchSet } from './patches.ts'
 import { type PortMap, patchRouteConfiguration } from './route-patch.ts'
 
@@ -40,7 +41,7 @@ export function patchListeners(
       out.push(copyOf(patch.value))
     }
   } catch (error) {
-    // Like istiod, which gives up on what is left, and keeps what it has done.
+    // Like istiod, which gives up on what is left, and keeps what it has done; the patch tells of it.
     if (!(error instanceof TypeMismatch)) throw error
     out.push(...listeners.slice(out.length))
   }
@@ -57,7 +58,7 @@ function patchListener(context: PatchContext, patches: PatchSet, listener: Liste
     }
     if (!merges(patch.operation)) continue
     patch.hits++
-    mergeMessage(listener as never, patch.value as never, patch.operation === 'MERGE_AND_REPLACE_LIST')
+    mergePatch(listener, patch)
   }
   patchListenerFilters(context, patches, listener)
   for (const chain of listener.filterChains) if (chain.filters.length > 0) patchChain(context, patches, listener, chain)
@@ -85,11 +86,10 @@ function patchListenerFilters(context: PatchContext, patches: PatchSet, listener
     }
     if (!named) continue
     // istiod merges into all of them, whatever their names, and keeps those.
-    const given = patch.value.configType
     for (const filter of listener.listenerFilters) {
-      if (filter.configType.case !== 'typedConfig' || given.case !== 'typedConfig') continue
+      if (filter.configType.case !== 'typedConfig' || patch.value.configType.case !== 'typedConfig') continue
       patch.hits++
-      filter.configType = { case: 'typedConfig', value: mergeAny(filter.configType.value, given.value) }
+      mergeConfigured(filter, patch.value, patch)
     }
   }
 }
@@ -104,8 +104,7 @@ function patchChain(context: PatchContext, patches: PatchSet, listener: Listener
     }
     if (!merges(patch.operation)) continue
     patch.hits++
-    if (!mergeTransportSocket(chain, patch.value))
-      mergeMessage(chain as never, patch.value as never, patch.operation === 'MERGE_AND_REPLACE_LIST')
+    if (!mergeTransportSocket(chain, patch)) mergePatch(chain, patch)
   }
   for (const patch of patches.of('NETWORK_FILTER', context)) {
     if (!listenerMatches(listener, patch) || !chainMatches(listener, chain, patch)) continue
@@ -116,11 +115,10 @@ function patchChain(context: PatchContext, patches: PatchSet, listener: Listener
 }
 
 /** A patch with a transport socket of the chain's name goes into that, and nothing else of it counts. */
-function mergeTransportSocket(chain: FilterChain, patch: FilterChain): boolean {
-  const [own, given] = [chain.transportSocket, patch.transportSocket]
+function mergeTransportSocket(chain: FilterChain, patch: Patch<'FILTER_CHAIN'>): boolean {
+  const [own, given] = [chain.transportSocket, patch.value.transportSocket]
   if (!own || !given || own.name !== given.name) return false
-  if (own.configType.case === 'typedConfig' && given.configType.case === 'typedConfig')
-    own.configType = { case: 'typedConfig', value: mergeAny(own.configType.value, given.configType.value) }
+  mergeConfigured(own, given, patch)
   return true
 }
 
@@ -144,7 +142,7 @@ function mergeNamed<T extends NetworkFilter | HttpFilter>(filter: T, patch: Patc
   if (filter.configType.case !== 'typedConfig') return
   patch.hits++
   const given = patch.value.configType
-  const merged = given.case === 'typedConfig' ? mergeAny(filter.configType.value, given.value) : undefined
+  const merged = given.case === 'typedConfig' ? mergeConfig(filter.configType.value, given.value, patch) : undefined
   if (patch.value.name !== '') filter.name = patch.value.name
   if (merged) filter.configType = { case: 'typedConfig', value: merged }
 }

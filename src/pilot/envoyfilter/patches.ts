@@ -21,11 +21,13 @@ const VALUES = {
   CLUSTER: 'envoy.config.cluster.v3.Cluster',
 } as const satisfies Record<string, MessageName>
 
+/** What can be patched; other values of `applyTo` (BOOTSTRAP, EXTENSION_CONFIG) are told as not enforced. */
 export type ApplyTo = keyof typeof VALUES
 /** The message that patches to something are. */
 export type ValueOf<A extends ApplyTo> = Messages[(typeof VALUES)[A]]
 /** Whose resources are patched. */
 export type PatchContext = 'SIDECAR_INBOUND' | 'SIDECAR_OUTBOUND' | 'GATEWAY'
+/** What a patch does to what it matches. */
 export type Operation =
   | 'MERGE'
   | 'MERGE_AND_REPLACE_LIST'
@@ -46,6 +48,8 @@ export interface Patch<A extends ApplyTo = ApplyTo> {
   readonly place: string
   /** How often it has been applied. */
   hits: number
+  /** Why it could not be merged; like istiod, nothing that comes after it is then applied there. */
+  failure: string | undefined
 }
 
 /** The patches of one proxy, in the order of their application. */
@@ -192,5 +196,6 @@ function compilePatch(
     value: message as unknown as Patch['value'],
     place,
     hits: 0,
+    failure: undefined,
   }
 }

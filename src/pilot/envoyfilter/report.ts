@@ -4,7 +4,7 @@ import type { EnvoyFilters } from './patches.ts'
 /** How long proxies are given to ask for what patches apply to, ms. */
 const PATIENCE = 1000
 
-/** Says, once for each set of EnvoyFilters, what of them has no effect: values that cannot be read, and patches that match nothing. */
+/** Says, once for each set of EnvoyFilters, what of them has no effect: values that cannot be read or merged, and patches that match nothing. */
 export class PatchReport {
   readonly #runtime: Runtime
   readonly #log: (line: string) => void
@@ -25,7 +25,9 @@ export class PatchReport {
     if (filters.patches.length === 0) return
     this.#timer = this.#runtime.after(PATIENCE, () => {
       for (const patch of filters.patches) {
-        if (patch.hits === 0) this.#log(`${patch.place}: matches nothing that any connected proxy has`)
+        if (patch.failure !== undefined)
+          this.#log(`${patch.place}: ${patch.failure}: it has no effect there, nor have the patches after it`)
+        else if (patch.hits === 0) this.#log(`${patch.place}: matches nothing that any connected proxy has`)
       }
     })
   }

@@ -1,7 +1,8 @@
 import type { Route, VirtualHost } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import { edited } from './lists.ts'
-import { copyOf, mergeMessage, TypeMismatch } from './merge.ts'
+import { copyOf, TypeMismatch } from './merge.ts'
+import { mergePatch } from './merge-patch.ts'
 import { merges, type Patch, type PatchContext, type PatchSet } from './patches.ts'
 
 /** The service ports that a port on which a gateway listens stands for. */
@@ -23,7 +24,7 @@ export function patchRouteConfiguration(
     for (const patch of patches.of('ROUTE_CONFIGURATION', context)) {
       if (!merges(patch.operation) || !fits(patch)) continue
       patch.hits++
-      mergeMessage(config as never, patch.value as never, patch.operation === 'MERGE_AND_REPLACE_LIST')
+      mergePatch(config, patch)
     }
     patchVirtualHosts(
       config,
@@ -31,6 +32,7 @@ export function patchRouteConfiguration(
       patches.of('HTTP_ROUTE', context).filter(fits),
     )
   } catch (error) {
+    // The patch tells of it; what was done before it stays.
     if (!(error instanceof TypeMismatch)) throw error
   }
   return config
@@ -53,7 +55,7 @@ function patchVirtualHosts(
       }
       if (merges(patch.operation)) {
         patch.hits++
-        mergeMessage(host as never, patch.value as never, patch.operation === 'MERGE_AND_REPLACE_LIST')
+        mergePatch(host, patch)
       } else if (patch.operation === 'REPLACE') {
         patch.hits++
         host = copyOf(patch.value)
@@ -93,7 +95,7 @@ function patchRoute(route: Route, patches: readonly Patch<'HTTP_ROUTE'>[]): bool
     }
     if (!merges(patch.operation)) continue
     patch.hits++
-    mergeMessage(route as never, patch.value as never, patch.operation === 'MERGE_AND_REPLACE_LIST')
+    mergePatch(route, patch)
   }
   return true
 }

@@ -1,6 +1,7 @@
 import type { Service } from '../../registry/model.ts'
 import type { Registry } from '../../registry/registry.ts'
 import type { Snapshot } from '../../store/snapshot.ts'
+import { namespaceLabels } from '../namespace-labels.ts'
 import { BUILTIN_CLASSES, GATEWAY_CONTROLLER, UNMANAGED_CONTROLLER } from './constants.ts'
 import { ReferenceGrants } from './references.ts'
 
@@ -34,8 +35,7 @@ export class ConversionContext {
 
   namespaceLabels(namespace: string): Readonly<Record<string, string>> | undefined {
     const found = this.snapshot.get('Namespace', '', namespace)
-    // API servers put the name of a namespace among its labels.
-    return found && { ...found.metadata.labels, 'kubernetes.io/metadata.name': namespace }
+    return found && namespaceLabels(found)
   }
 }
 

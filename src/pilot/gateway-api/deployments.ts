@@ -2,6 +2,7 @@ import type { Listener } from '../../api/kinds/gateway-api/gateway.ts'
 import type { ServicePort } from '../../api/kinds/service.ts'
 import type { ApiObject, Kind, ObjectMeta } from '../../api/objects.ts'
 import type { Snapshot } from '../../store/snapshot.ts'
+import { GATEWAY_NAME_LABEL } from '../internal-names.ts'
 import { BUILTIN_CLASSES, GATEWAY_CONTROLLER } from './constants.ts'
 import { ConversionContext, controllerOf } from './context.ts'
 import { deploymentName, isManaged, serviceAccountName } from './gateway-address.ts'
@@ -12,7 +13,6 @@ import { withParameters } from './parameters.ts'
 type Gateway = ApiObject<'KubernetesGateway'>
 type Meta = Record<string, string>
 
-const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 const CLASS_NAME = 'gateway.networking.k8s.io/gateway-class-name'
 const MANAGED = 'gateway.istio.io/managed'
 const MANAGER = 'istio.io-gateway-controller'
@@ -75,7 +75,7 @@ function labelsOf({ metadata, spec }: Gateway): Meta {
   const infrastructure = spec.infrastructure?.labels
   return {
     ...(infrastructure ? outsiders(infrastructure) : metadata.labels),
-    [GATEWAY_NAME]: metadata.name,
+    [GATEWAY_NAME_LABEL]: metadata.name,
     [CLASS_NAME]: spec.gatewayClassName,
   }
 }
@@ -113,7 +113,7 @@ function deployment(gateway: Gateway): ApiObject<'Deployment'> {
     ...base(gateway, 'apps/v1', 'Deployment', name),
     spec: {
       replicas: 1,
-      selector: { matchLabels: { [GATEWAY_NAME]: gateway.metadata.name } },
+      selector: { matchLabels: { [GATEWAY_NAME_LABEL]: gateway.metadata.name } },
       template: {
         metadata: {
           annotations: {
@@ -153,7 +153,7 @@ function service(gateway: Gateway, listeners: readonly Listener[]): ApiObject<'S
       sessionAffinity: 'None',
       ipFamilyPolicy: 'PreferDualStack',
       ports: servicePorts(listeners),
-      selector: { [GATEWAY_NAME]: metadata.name },
+      selector: { [GATEWAY_NAME_LABEL]: metadata.name },
       ...(address && type === 'LoadBalancer' ? { loadBalancerIP: address } : {}),
     },
   }

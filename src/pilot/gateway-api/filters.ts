@@ -12,6 +12,7 @@ import type {
   Percent,
   StringMatch,
 } from '../../api/kinds/virtual-service.ts'
+import { quoteMeta } from '../quote-meta.ts'
 import type { ConfigError } from './conditions.ts'
 
 /** Filters of HTTPRoute and GRPCRoute as a VirtualService has them (conversion.go create…Filter). */
@@ -91,6 +92,3 @@ function originMatch(origin: string): StringMatch {
   if (stars === 1 && origin.endsWith('*')) return { prefix: origin.slice(0, -1) }
   return { regex: `^${origin.split('*').map(quoteMeta).join('.*')}$` }
 }
-
-/** As Go's regexp.QuoteMeta. */
-const quoteMeta = (text: string): string => text.replace(/[\\.+*?()|[\]{}^$]/g, '\\$&')

@@ -1,6 +1,7 @@
 import type { RouteDestination, TCPRoute, TLSRoute } from '../../api/kinds/virtual-service.ts'
 import type { ApiObject } from '../../api/objects.ts'
-import { hostsOverlap, hostWithin } from '../../registry/host.ts'
+import { hostsOverlap } from '../../registry/host.ts'
+import { intersection } from '../gateway/hosts.ts'
 import type { ConversionContext } from './context.ts'
 import { layer4Destinations, weightSum } from './destinations.ts'
 import { convertBoth, hostsAt, numberedName } from './http-routes.ts'
@@ -85,7 +86,7 @@ export function tlsServices(
       tls = tls.map((rule) => forMesh(rule, hosts, parent.reference.port))
     } else if (parent.parent.hostname) {
       const { hostname } = parent.parent
-      hosts = intersection(hosts, hostname)
+      hosts = intersection(hosts, [hostname])
       tls = tls.flatMap((rule) => withinListener(rule, hostname))
     }
     for (const host of hosts) {
@@ -119,13 +120,6 @@ function compatible(rule: TLSRoute, host: string): TLSRoute {
 
 /** Only SNI hosts that the listener has (constrainTLSRoutesToListenerHost). */
 function withinListener(rule: TLSRoute, hostname: string): TLSRoute[] {
-  const match = rule.match.map((item) => ({ ...item, sniHosts: intersection(item.sniHosts, hostname) }))
+  const match = rule.match.map((item) => ({ ...item, sniHosts: intersection(item.sniHosts, [hostname]) }))
   return match.length === 0 || match.some(({ sniHosts }) => sniHosts.length > 0) ? [{ ...rule, match }] : []
-}
-
-function intersection(hosts: readonly string[], listener: string): string[] {
-  const both = hosts.flatMap((host) =>
-    hostWithin(host, listener) ? [host] : hostWithin(listener, host) ? [listener] : [],
-  )
-  return [...new Set(both)]
 }

@@ -5,7 +5,7 @@ import type { RouteGroupKind } from '../../api/kinds/gateway-api/status.ts'
 import type { ApiObject } from '../../api/objects.ts'
 import { hostsOverlap, hostWithin, isWildcard } from '../../registry/host.ts'
 import type { ConfigError } from './conditions.ts'
-import { quoted, REFERENT, referent } from './constants.ts'
+import { GATEWAY_CONTROLLER, MESH_CONTROLLER, quoted, REFERENT, referent } from './constants.ts'
 import type { ConversionContext } from './context.ts'
 import { supportedKinds } from './listener.ts'
 import type { RouteObject } from './made-objects.ts'
@@ -200,5 +200,5 @@ function isForeignWaypoint(context: ConversionContext, kind: string, namespace: 
   const gateway = context.snapshot.get('KubernetesGateway', home, waypoint)
   const written = gateway && context.snapshot.get('GatewayClass', '', gateway.spec.gatewayClassName)
   if (!written) return false
-  return !['istio.io/mesh-controller', 'istio.io/gateway-controller'].includes(written.spec.controllerName)
+  return ![MESH_CONTROLLER, GATEWAY_CONTROLLER].includes(written.spec.controllerName)
 }

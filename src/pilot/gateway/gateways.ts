@@ -1,12 +1,8 @@
 import type { ApiObject } from '../../api/objects.ts'
 import { selects } from '../../registry/labels.ts'
+import { INTERNAL } from '../internal-names.ts'
 import type { ProxyNode } from '../proxy.ts'
 import { type MergedGateway, mergeGateways, type SelectedGateway } from './merge.ts'
-
-/** Names the services of a Gateway that was made from one of the Gateway API. */
-const SERVICES = 'internal.istio.io/gateway-service'
-/** The namespace of that one. */
-const PARENT_NAMESPACE = 'internal.istio.io/parent-namespace'
 
 /** What decides on the Gateways of a proxy. */
 export type GatewayProxy = Pick<ProxyNode, 'type' | 'labels' | 'targets'>
@@ -41,15 +37,16 @@ export class Gateways {
   }
 }
 
+/** By its selector, or, made from one of the Gateway API, by the services that it names, of its own namespace or its parent's. */
 function select(object: ApiObject<'Gateway'>, proxy: GatewayProxy): SelectedGateway | undefined {
   const { annotations, namespace } = object.metadata
-  const names = annotations[SERVICES]?.split(',')
+  const names = annotations[INTERNAL.gatewayService]?.split(',')
   if (!names) {
     return selects(object.spec.selector, proxy.labels)
       ? { object, targets: proxy.targets, byService: false }
       : undefined
   }
-  const own = annotations[PARENT_NAMESPACE] || namespace
+  const own = annotations[INTERNAL.parentNamespace] || namespace
   const targets = proxy.targets.filter(({ service }) => service.namespace === own && names.includes(service.hostname))
   return targets.length ? { object, targets, byService: true } : undefined
 }

@@ -1,5 +1,6 @@
 import type { L4MatchAttributes, TLSMatchAttributes } from '../../api/kinds/virtual-service.ts'
 import type { Port } from '../../registry/model.ts'
+import { INTERNAL } from '../internal-names.ts'
 import { routeDestinations } from '../listener/network-filters.ts'
 import { tcpListenerExchange } from '../metadata-exchange.ts'
 import { originAt, originMetadata } from '../provenance.ts'
@@ -52,9 +53,6 @@ function applies(match: L4MatchAttributes | TLSMatchAttributes, { server, gatewa
   return !match.gateways?.length || match.gateways.includes(gateway)
 }
 
-/** Set on VirtualServices that were made from TLSRoutes: those end TLS here with `tls` rules. */
-const PARENTS = 'internal.istio.io/parents'
-
 /** The first TCP rule that fits; a server has one route only (buildGatewayNetworkFiltersFromTCPRoutes). */
 function tcpFilters(push: PushContext, proxy: ProxyNode, entry: GatewayServer): GatewayChain | undefined {
   const exchange = entry.server.tls?.mode === 'ISTIO_MUTUAL' && push.env.metadataExchange ? [tcpListenerExchange()] : []
@@ -76,7 +74,8 @@ function tcpFilters(push: PushContext, proxy: ProxyNode, entry: GatewayServer): 
       if (!rule.route?.length) continue
       if (!rule.match?.length || rule.match.some((match) => applies(match, entry))) return chain(config, 'tcp', index)
     }
-    if (!config.object.metadata.annotations[PARENTS]?.startsWith('TLSRoute/')) continue
+    // Those that were made from TLSRoutes end TLS here with `tls` rules.
+    if (!config.object.metadata.annotations[INTERNAL.parents]?.startsWith('TLSRoute/')) continue
     const index = config.tls.findIndex((rule) => rule.match.some((match) => applies(match, entry)))
     if (index >= 0) return chain(config, 'tls', index)
   }

@@ -14,6 +14,7 @@ const filter = (name: string, value: ReturnType<typeof packed>): HttpFilter => (
 export const corsFilter = lazy(() =>
   filter('envoy.filters.http.cors', packed('envoy.extensions.filters.http.cors.v3.Cors')),
 )
+/** Delays and aborts as routes configure them. */
 export const faultFilter = lazy(() =>
   filter('envoy.filters.http.fault', packed('envoy.extensions.filters.http.fault.v3.HTTPFault')),
 )
@@ -21,9 +22,11 @@ export const faultFilter = lazy(() =>
 export const emptySessionFilter = lazy(() =>
   filter(SESSION_FILTER, packed('envoy.extensions.filters.http.stateful_session.v3.StatefulSession')),
 )
+/** Translates gRPC-Web for servers that speak gRPC alone. */
 export const grpcWebFilter = lazy(() =>
   filter('envoy.filters.http.grpc_web', packed('envoy.extensions.filters.http.grpc_web.v3.GrpcWeb')),
 )
+/** Counts messages of gRPC calls; no statistics for each method. */
 export const grpcStatsFilter = lazy(() =>
   filter(
     'envoy.filters.http.grpc_stats',

@@ -1,4 +1,5 @@
 import type { Any } from '@bufbuild/protobuf/wkt'
+import { GRPC_CODES } from '../../api/grpc-codes.ts'
 import type { CorsPolicy, HTTPFaultInjection, Percent } from '../../api/kinds/virtual-service.ts'
 import { type Init, packed } from '../../xds/messages.ts'
 import { duration, seconds } from '../proto.ts'
@@ -17,26 +18,6 @@ export const fraction = (percent: Percent): Fraction => ({
 
 /** A percentage in whole numbers. */
 export const wholeFraction = (numerator: number): Fraction => ({ numerator, denominator: HUNDRED })
-
-const GRPC_CODES = [
-  'OK',
-  'CANCELLED',
-  'UNKNOWN',
-  'INVALID_ARGUMENT',
-  'DEADLINE_EXCEEDED',
-  'NOT_FOUND',
-  'ALREADY_EXISTS',
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'FAILED_PRECONDITION',
-  'ABORTED',
-  'OUT_OF_RANGE',
-  'UNIMPLEMENTED',
-  'INTERNAL',
-  'UNAVAILABLE',
-  'DATA_LOSS',
-  'UNAUTHENTICATED',
-]
 
 /**
  * Faults as the filter's configuration of a route; undefined when neither delay nor abort is one that Envoy can do.

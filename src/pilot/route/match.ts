@@ -1,5 +1,6 @@
 import type { HTTPMatchRequest, StringMatch } from '../../api/kinds/virtual-service.ts'
 import type { Init } from '../../xds/messages.ts'
+import { INTERNAL } from '../internal-names.ts'
 
 type RouteMatch = Init<'envoy.config.route.v3.RouteMatch'>
 type HeaderMatcher = Init<'envoy.config.route.v3.HeaderMatcher'>
@@ -11,7 +12,7 @@ export type RouteSemantics = 'virtual-service' | 'ingress' | 'gateway'
 
 /** The semantics of an object, from the annotation that conversions leave. */
 export function semanticsOf(annotations: Readonly<Record<string, string>>): RouteSemantics {
-  const written = annotations['internal.istio.io/route-semantics']
+  const written = annotations[INTERNAL.routeSemantics]
   return written === 'ingress' || written === 'gateway' ? written : 'virtual-service'
 }
 

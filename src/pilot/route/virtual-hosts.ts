@@ -30,6 +30,7 @@ interface Entry {
   metadata: FilterMetadata | undefined
 }
 
+/** A virtual host as it is written, with what it cannot do without. */
 export type VirtualHostInit = Init<'envoy.config.route.v3.VirtualHost'> & { name: string; domains: string[] }
 
 const GATEWAYS: ReadonlySet<string> = new Set([MESH_GATEWAY])

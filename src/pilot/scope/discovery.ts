@@ -3,6 +3,7 @@ import type { MeshConfig } from '../../api/kinds/mesh-config.ts'
 import type { ApiObject, Kind } from '../../api/objects.ts'
 import type { Snapshot } from '../../store/store.ts'
 import { labelsMatch } from '../gateway-api/label-selector.ts'
+import { namespaceLabels } from '../namespace-labels.ts'
 
 /** What is read wherever it is: cluster-wide, or what runs whether or not istiod knows of it. */
 const EVERYWHERE: ReadonlySet<Kind> = new Set<Kind>([
@@ -40,7 +41,10 @@ export class DiscoveredSnapshot implements Snapshot {
     if (!selectors?.length) return stored
     const allowed = stored
       .list('Namespace')
-      .filter(({ metadata }) => selectors.some((selector) => labelsMatch(selector as LabelSelector, metadata.labels)))
+      .filter((object) => {
+        const labels = namespaceLabels(object)
+        return selectors.some((selector) => labelsMatch(selector as LabelSelector, labels))
+      })
       .map(({ metadata }) => metadata.name)
     return new DiscoveredSnapshot(stored, new Set(allowed), before instanceof DiscoveredSnapshot ? before : undefined)
   }

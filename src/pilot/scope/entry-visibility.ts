@@ -3,6 +3,7 @@ import type { MeshConfig } from '../../api/kinds/mesh-config.ts'
 import type { Service } from '../../registry/model.ts'
 import type { Snapshot } from '../../store/store.ts'
 import { labelsMatch } from '../gateway-api/label-selector.ts'
+import { namespaceLabels } from '../namespace-labels.ts'
 
 /**
  * Where a service may be seen, under MeshConfig's serviceEntryVisibility: that of a ServiceEntry's namespace narrows
@@ -16,7 +17,8 @@ export function cappedExportTo(
 ): readonly string[] {
   if (!visibility?.applyToSidecars || service.registry !== 'External') return stated
   if (stated.length === 1 && stated[0] === '~') return stated
-  const labels = snapshot.get('Namespace', '', service.namespace)?.metadata.labels ?? {}
+  const namespace = snapshot.get('Namespace', '', service.namespace)
+  const labels = namespace ? namespaceLabels(namespace) : {}
   const policy = visibility.policies?.find(({ matchingRules = [] }) =>
     matchingRules.every(
       ({ namespaceSelector }) => namespaceSelector && labelsMatch(namespaceSelector as LabelSelector, labels),

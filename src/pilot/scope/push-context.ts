@@ -130,7 +130,7 @@ export class PushContext {
 
   /** The scope of a proxy: the Sidecar that selects it, its namespace's, the root namespace's, or none. */
   scopeOf(proxy: ProxyNode): SidecarScope {
-    const object = proxy.type === 'sidecar' ? this.#sidecarFor(proxy) : undefined
+    const object = proxy.type === 'sidecar' ? this.sidecarFor(proxy) : undefined
     const key = `${proxy.namespace}\0${object ? `${object.metadata.namespace}/${object.metadata.name}` : ''}`
     let scope = this.#scopes.get(key)
     if (!scope) {
@@ -140,7 +140,8 @@ export class PushContext {
     return scope
   }
 
-  #sidecarFor(proxy: ProxyNode): ApiObject<'Sidecar'> | undefined {
+  /** The Sidecar of a workload: the one that selects it, else its namespace's, else the mesh's. */
+  sidecarFor(proxy: Pick<ProxyNode, 'namespace' | 'labels'>): ApiObject<'Sidecar'> | undefined {
     const all = this.snapshot.list('Sidecar')
     const own = all.filter((object) => object.metadata.namespace === proxy.namespace)
     return (
@@ -193,11 +194,6 @@ export class PushContext {
       this.#rules.set(key, rules)
     }
     return ruleFor(rules, proxy, direction)
-  }
-
-  /** The service of a host name as a scope sees it. */
-  serviceIn(scope: SidecarScope, hostname: string): Service | undefined {
-    return scope.byHostname.get(hostname)
   }
 
   /** SANs of a service's endpoints, with those of the trust domain's aliases. */

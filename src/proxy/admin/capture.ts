@@ -1,5 +1,4 @@
-import net from 'node:net'
-import { type Address, formatAddress } from '../listener/connection.ts'
+import { formatAddress, parseAddress } from '../listener/connection.ts'
 import { type AdminHandler, json } from './handler.ts'
 
 /** Where to connect, on this machine, to reach a destination through this proxy. */
@@ -14,13 +13,4 @@ export const capture: AdminHandler = {
     const address = await view.capture(destination)
     return json({ address: formatAddress(address) })
   },
-}
-
-/** Parses `ip:port` or `[ip]:port`. */
-function parseAddress(text: string): Address | undefined {
-  const found = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text)
-  if (!found) return undefined
-  const ip = found[1] ?? found[2]!
-  const port = Number(found[3])
-  return net.isIP(ip) && port <= 65535 ? { ip, port } : undefined
 }

@@ -26,6 +26,7 @@ export interface AdminHandler {
   run(view: AdminView, query: URLSearchParams): AdminResponse | Promise<AdminResponse>
 }
 
+/** The content type of JSON answers. */
 export const JSON_TYPE = 'application/json'
 
 /** 200 with text. */

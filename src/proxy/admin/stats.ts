@@ -35,11 +35,12 @@ export const stats: AdminHandler = {
     if (format !== 'text' && format !== 'json') {
       return { status: 400, body: 'usage: /stats?format=(html|active-html|json|prometheus|text)\n\n' }
     }
-    return withQuery(query, (asked) =>
-      format === 'json'
+    return withQuery(query, (asked) => {
+      view.stats.collect()
+      return format === 'json'
         ? { status: 200, body: renderStatsJson(view.stats, asked), contentType: JSON_TYPE }
-        : text(renderStatsText(view.stats, asked)),
-    )
+        : text(renderStatsText(view.stats, asked))
+    })
   },
 }
 
@@ -48,7 +49,11 @@ export const statsPrometheus: AdminHandler = {
   path: '/stats/prometheus',
   help: 'print server stats in prometheus format',
   params: [usedOnly, filterParam, bucketsParam(['cumulative', 'summary'])],
-  run: (view, query) => withQuery(query, (asked) => text(renderPrometheus(view.stats, view.tags, asked))),
+  run: (view, query) =>
+    withQuery(query, (asked) => {
+      view.stats.collect()
+      return text(renderPrometheus(view.stats, view.tags, asked))
+    }),
 }
 
 function withQuery(query: URLSearchParams, render: (asked: StatsQuery) => AdminResponse): AdminResponse {

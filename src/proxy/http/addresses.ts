@@ -1,4 +1,6 @@
 import net from 'node:net'
+import { ConfigError } from '../context.ts'
+import { type Cidr, inBlock, parseCidr, parseIp } from '../listener/cidr.ts'
 
 /** An IP address without port or brackets, or undefined when the text is none. */
 export function bareIp(text: string): string | undefined {
@@ -22,20 +24,34 @@ export function forwardedEntry(list: string, skip: number): string | undefined {
   }
 }
 
-/** IP ranges, as configs give them. */
+/** Blocks of addresses, as configs give them. */
 export class IpRanges {
-  private readonly list = new net.BlockList()
-  readonly empty: boolean
+  private readonly blocks: readonly Cidr[]
+  // The same few addresses are asked about again and again.
+  private lastIp = ''
+  private last = false
 
-  constructor(ranges: readonly { readonly addressPrefix: string; readonly prefixLen?: number }[]) {
-    this.empty = ranges.length === 0
-    for (const range of ranges) {
-      const family = net.isIPv6(range.addressPrefix) ? 'ipv6' : 'ipv4'
-      this.list.addSubnet(range.addressPrefix, range.prefixLen ?? 0, family)
-    }
+  constructor(blocks: readonly Cidr[]) {
+    this.blocks = blocks
+  }
+
+  /** Reads a config's CidrRanges. Throws ConfigError for a prefix that is no address. */
+  static of(ranges: readonly { readonly addressPrefix: string; readonly prefixLen?: number }[]): IpRanges {
+    const blocks = ranges.map(({ addressPrefix, prefixLen = 0 }) => {
+      const block = parseCidr(addressPrefix, prefixLen)
+      if (block === undefined) throw new ConfigError([`malformed IP address: ${addressPrefix}`])
+      return block
+    })
+    return new IpRanges(blocks)
   }
 
   has(ip: string): boolean {
-    return !this.empty && this.list.check(ip, net.isIPv6(ip) ? 'ipv6' : 'ipv4')
+    if (this.blocks.length === 0) return false
+    if (ip !== this.lastIp) {
+      const words = parseIp(ip)
+      this.last = words !== undefined && this.blocks.some((block) => inBlock(block, words))
+      this.lastIp = ip
+    }
+    return this.last
   }
 }

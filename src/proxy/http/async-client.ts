@@ -1,15 +1,13 @@
 import type { Runtime } from '../../runtime.ts'
 import type { ProxyContext } from '../context.ts'
-import type { ConnectionInfo } from '../listener/connection.ts'
-import type { Cluster, LoadBalancerContext, Pending, PoolCallbacks } from '../upstream/cluster.ts'
-import type { Host } from '../upstream/host.ts'
+import type { Cluster } from '../upstream/cluster.ts'
 import { BodyBuffer } from './body-buffer.ts'
-import type { ClientStream, ClientStreamHandler } from './codec.ts'
+import type { ClientStream, ResetReason } from './codec.ts'
 import { localAddress } from './hcm-config.ts'
 import { type RequestHead, ResponseHead } from './headers.ts'
-import { REPLY, resetReply } from './local-replies.ts'
+import { type LocalReply, REPLY, resetReply } from './local-replies.ts'
 import { H } from './names.ts'
-import { type TimerOwner, timerWheel, WheelTimer } from './timer-wheel.ts'
+import { OwnRequest } from './own-request.ts'
 
 /** Told of the answer: the upstream's, or what Envoy would have answered in its place. */
 export type AsyncCallback = (head: ResponseHead, body: Buffer) => void
@@ -40,44 +38,20 @@ export function sendAsync(
   return new AsyncCall(cluster, proxy.runtime, request, done).start()
 }
 
-class AsyncCall implements ClientStreamHandler, PoolCallbacks, LoadBalancerContext, TimerOwner {
-  readonly hash = undefined
-  readonly metadataMatch = undefined
-  readonly downstream: ConnectionInfo | undefined = undefined
-  readonly headers: RequestHead
-  readonly hostSelectionRetryCount = 0
-  readonly upstreamServerName = undefined
-  readonly upstreamAlpn = undefined
-  readonly overrideHost = undefined
-  private readonly cluster: Cluster
-  private readonly runtime: Runtime
+class AsyncCall extends OwnRequest {
   private readonly request: AsyncRequest
   private readonly done: AsyncCallback
   private readonly body = new BodyBuffer()
-  private readonly timer = new WheelTimer(this, 1)
-  private host: Host | undefined
-  private stream: ClientStream | undefined
-  private pending: Pending | undefined
   private response: ResponseHead | undefined
-  private over = false
 
   constructor(cluster: Cluster, runtime: Runtime, request: AsyncRequest, done: AsyncCallback) {
-    this.cluster = cluster
-    this.runtime = runtime
+    super(cluster, request.head, { runtime, downstream: undefined, upstreamAlpn: undefined })
     this.request = request
-    this.headers = request.head
     this.done = done
   }
 
   start(): this {
-    this.host = this.cluster.chooseHost(this)
-    if (this.host === undefined) {
-      this.answer(REPLY.noHealthyHost.status, REPLY.noHealthyHost.body)
-      return this
-    }
-    if (this.request.timeout > 0) timerWheel(this.runtime).start(this.timer, this.request.timeout)
-    const pending = this.cluster.newStream(this.host, this, 'default', 'HTTP/1.1', this, this)
-    if (this.stream === undefined && !this.over) this.pending = pending
+    if (!this.open(this.request.timeout, 'HTTP/1.1')) this.answer(REPLY.noHealthyHost)
     return this
   }
 
@@ -85,36 +59,23 @@ class AsyncCall implements ClientStreamHandler, PoolCallbacks, LoadBalancerConte
   cancel(): void {
     if (this.over) return
     this.finish()
-    if (this.pending !== undefined) this.pending.cancel()
-    else this.stream?.reset()
+    this.abandon()
   }
 
-  shouldSelectAnotherHost(): boolean {
-    return false
-  }
-
-  onPoolReady(stream: ClientStream, host: Host): void {
-    this.pending = undefined
-    this.host = host
-    this.stream = stream
+  protected send(stream: ClientStream): void {
     const { body } = this.request
     stream.sendHeaders(this.headers, body.length === 0)
     if (body.length > 0) stream.sendData(body, true)
   }
 
-  onPoolFailure(reason: Parameters<PoolCallbacks['onPoolFailure']>[0], details: string | undefined): void {
-    this.pending = undefined
-    if (this.host !== undefined && reason !== 'overflow') this.cluster.reportResult(this.host, 'connect-failed')
-    const reply = resetReply(reason, details, false)
-    this.answer(reply.status, String(reply.body))
+  protected failed(reason: ResetReason, details: string | undefined): void {
+    if (reason !== 'overflow') this.report('connect-failed')
+    this.answer(resetReply(reason, details, false))
   }
-
-  onInterim(): void {}
-  onWritable(): void {}
 
   onHeaders(head: ResponseHead, end: boolean): void {
     this.response = head.clone()
-    this.cluster.reportResult(this.host!, head.status)
+    this.report(head.status)
     this.cluster.stats.chargeResponse(head.status, true, false)
     if (end) this.complete()
   }
@@ -128,21 +89,18 @@ class AsyncCall implements ClientStreamHandler, PoolCallbacks, LoadBalancerConte
     this.complete()
   }
 
-  onReset(reason: Parameters<ClientStreamHandler['onReset']>[0], details: string | undefined): void {
+  onReset(reason: ResetReason, details: string | undefined): void {
     if (this.over) return
-    this.cluster.reportResult(this.host!, 'connect-failed')
-    const reply = resetReply(reason, details, false)
-    this.answer(reply.status, String(reply.body))
+    this.report('connect-failed')
+    this.answer(resetReply(reason, details, false))
   }
 
   onTimer(): void {
     if (this.over) return
     this.cluster.stats.counter('upstream_rq_timeout').inc()
-    if (this.host !== undefined) this.cluster.reportResult(this.host, 'timeout')
-    const { pending, stream } = this
-    this.answer(REPLY.upstreamTimeout.status, String(REPLY.upstreamTimeout.body))
-    if (pending !== undefined) pending.cancel()
-    else stream?.reset()
+    this.report('timeout')
+    this.answer(REPLY.upstreamTimeout)
+    this.abandon()
   }
 
   private complete(): void {
@@ -151,7 +109,7 @@ class AsyncCall implements ClientStreamHandler, PoolCallbacks, LoadBalancerConte
     this.done(this.response, this.body.bytes())
   }
 
-  private answer(status: number, body: string | Uint8Array): void {
+  private answer({ status, body }: LocalReply): void {
     this.finish()
     this.cluster.stats.chargeResponse(status, true, false)
     const head = ResponseHead.create(status)
@@ -161,10 +119,5 @@ class AsyncCall implements ClientStreamHandler, PoolCallbacks, LoadBalancerConte
       head.set(H.contentType, 'text/plain')
     }
     this.done(head, bytes)
-  }
-
-  private finish(): void {
-    this.over = true
-    this.timer.stop()
   }
 }

@@ -26,28 +26,33 @@ export type ResetReason =
   | 'overload manager reset'
   | 'HTTP/1 premature upstream half close'
 
+/**
+ * Why a stream from a client ended early. The client closed or reset it (`remote`), or broke the protocol in its body
+ * (`error`). HTTP/2 says it all by itself, in `details` and `flag`.
+ */
+export interface StreamEnd {
+  readonly remote: boolean
+  /** Details such as `http1.codec_error`. */
+  readonly error?: string
+  /** What the codec answered by itself; 0 if the response had begun. */
+  readonly status?: number
+  /** The size of that answer's body. */
+  readonly bytesSent?: number
+  /** What is logged; empty: nothing. */
+  readonly details?: string
+  readonly flag?: ResponseFlag
+  /** The connection goes on. */
+  readonly streamOnly?: boolean
+}
+
 /** What a server codec tells of one request after its head. */
 export interface ServerStreamHandler {
   /** Part of the body. `endStream`: the request is complete with it. An empty chunk with `endStream` may come. */
   onData(chunk: Uint8Array, endStream: boolean): void
   /** Trailers, when the codec was told to keep them; they complete the request. */
   onTrailers(trailers: HeaderMap): void
-  /**
-   * The stream is gone: the client closed or reset (`remote`), or broke the protocol in its body (`error`
-   * holds details such as `http1.codec_error`; `status` what the codec answered by itself, 0 if the
-   * response had begun; `bytesSent` the size of that answer's body). No `onCodecError` follows.
-   * HTTP/2 says it all by itself: `details` and `flag` are what is logged (empty `details`: nothing), and `streamOnly` that
-   * the connection goes on.
-   */
-  onReset(why: {
-    remote: boolean
-    error?: string
-    status?: number
-    bytesSent?: number
-    details?: string
-    flag?: ResponseFlag
-    streamOnly?: boolean
-  }): void
+  /** The stream is gone before its end. No `onCodecError` follows. */
+  onReset(why: StreamEnd): void
   /** The connection can take response bytes again after `sendData` answered false. */
   onWritable(): void
 }
@@ -91,8 +96,10 @@ export interface ServerConnectionHandler {
   onStreamRefused?(details: string, flag: ResponseFlag, fatal: boolean): void
   /** HTTP/2: the client broke the protocol of the connection, which closes. */
   onProtocolError?(): void
-  /** HTTP/2: the codec closes the connection by itself; `onClose` follows. */
+  /** The codec closes the connection by itself; `onClose` follows. */
   onClosing?(): void
+  /** HTTP/1: the peer has not closed in the time it had for that; `onClose` follows. */
+  onCloseTimeout?(): void
   /** The connection is closed. Every open stream got `onReset` before. */
   onClose(): void
 }
@@ -145,8 +152,8 @@ export interface ClientConnectionHandler {
   onIdle(): void
   /** The connection is closed; every open stream got `onReset` before. `interrupted`: there was such a stream, or one that this side reset. */
   onClose(remote: boolean, interrupted: boolean): void
-  /** The peer will take no more streams (`connection: close`, GOAWAY). */
-  onDrain(): void
+  /** The connection will take no more streams; `told`: the peer has said so (`connection: close`, GOAWAY). */
+  onDrain(told: boolean): void
   /** HTTP/2: a stream ended early (MultiplexedActiveClientBase::onStreamReset). */
   onStreamReset?(reason: ResetReason): void
   /** HTTP/2: the peer takes so many streams at a time. */

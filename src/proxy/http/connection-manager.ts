@@ -59,6 +59,8 @@ class HttpConnectionHandler implements ConnectionHandler {
     const { localReplyConfig } = hcm
     const replies = localReplyConfig && new LocalReplyRewriter(localReplyConfig, context.runtime, problems)
     this.manager = new HttpManager(settings, context, listener, new HttpFilterChain(entries), loggers, replies)
+    const counting = context.stats.onShow(() => this.countBytes())
+    this.subscriptions.push({ close: counting })
     const { routeSpecifier } = hcm
     const routing: RouteCompileContext = {
       runtime: context.runtime,
@@ -119,8 +121,27 @@ class HttpConnectionHandler implements ConnectionHandler {
     ready?.()
   }
 
+  /** Bytes are counted when a request ends, and when somebody looks. */
+  private countBytes(): void {
+    let buffered = 0
+    for (const connection of this.open) {
+      connection.countBytes()
+      buffered += connection.buffered
+    }
+    this.manager.stats.cxRxBuffered.set(buffered)
+  }
+
   onConnection(transport: Transport): void {
     this.open.add(new HttpConnection(this.manager, transport, this.gone))
+  }
+
+  /** Envoy counts connections as they are accepted, whatever becomes of them. */
+  onNeverReached(transport: Transport, secure = transport.info.tls !== undefined): void {
+    const { stats } = this.manager
+    stats.cxTotal.inc()
+    if (secure) stats.cxSslTotal.inc()
+    stats.cxDestroy.inc()
+    ;(transport.closedHere ? stats.cxDestroyLocal : stats.cxDestroyRemote).inc()
   }
 
   whenWarm(ready: () => void): void {

@@ -34,16 +34,19 @@ export class ExchangeFlow {
     this.source = undefined
   }
 
-  /** Stops the request body's delivery; each call needs a `resumeRequest`. */
-  pauseRequest(): void {
+  /**
+   * Stops the request body's delivery; each call needs a `resumeRequest`. `quiet`, there too: not because a buffer is
+   * full, so that it does not count.
+   */
+  pauseRequest(quiet = false): void {
     if (this.requestPauses++ > 0 || this.stream === undefined) return
-    this.stats.flowPaused.inc()
+    if (!quiet) this.stats.flowPaused.inc()
     this.stream.pauseReading()
   }
 
-  resumeRequest(): void {
+  resumeRequest(quiet = false): void {
     if (this.requestPauses === 0 || --this.requestPauses > 0 || this.stream === undefined) return
-    this.stats.flowResumed.inc()
+    if (!quiet) this.stats.flowResumed.inc()
     this.stream.resumeReading()
   }
 

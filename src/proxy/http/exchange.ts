@@ -1,25 +1,25 @@
 import type { Runtime } from '../../runtime.ts'
 import type { ConnectionInfo } from '../listener/connection.ts'
-import type { ResetReason, ServerStream, ServerStreamHandler } from './codec.ts'
+import type { ResetReason, ServerStream, ServerStreamHandler, StreamEnd } from './codec.ts'
 import { decorateRequest, decorateResponse } from './decorator.ts'
 import { ExchangeFlow } from './exchange-flow.ts'
 import { ExchangeInfo } from './exchange-info.ts'
+import { ExchangeRoute } from './exchange-route.ts'
 import { ExchangeTimers } from './exchange-timers.ts'
 import type { FilterSlot } from './filter-slot.ts'
 import { type HeaderMap, type HeaderName, RequestHead, type ResponseHead } from './headers.ts'
 import type { HttpConnection } from './http-connection.ts'
 import { admitRequest } from './intake.ts'
 import { DETAILS, type LocalReply, REPLY } from './local-replies.ts'
-import { describeBody, localReplyHead } from './local-reply-head.ts'
+import { composeLocalReply } from './local-reply-head.ts'
 import type { HttpManager } from './manager.ts'
 import { H } from './names.ts'
 import { DecodePath, EncodePath } from './paths.ts'
 import { isUpgrade, mutateRequest } from './request-mutation.ts'
+import { noteReset } from './reset-outcome.ts'
 import { mutateResponse } from './response-mutation.ts'
-import { applyMutations } from './router/header-mutation.ts'
 import type { RedirectHistory } from './router/internal-redirect.ts'
 import type { Route, RouteInput } from './router/route.ts'
-import { isGrpcContentType } from './router/route-match.ts'
 import { upgradeOutcome } from './router/upgrade-response.ts'
 
 /**
@@ -41,6 +41,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   /** A host that a filter wants, by address; `strict`: or none. */
   upstreamOverride: { readonly address: string; readonly strict: boolean } | undefined = undefined
   readonly flow: ExchangeFlow
+  readonly routing: ExchangeRoute
   /** The request came from inside (XFF and internal_address_config). */
   internal = false
   /** The last byte of the request has arrived. */
@@ -59,8 +60,6 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   redirects: RedirectHistory | undefined = undefined
   private readonly http: HttpConnection
   private stream: ServerStream | undefined
-  private cachedRoute: Route | undefined
-  private routeKnown = false
   private randomValue = -1
   private slots: readonly FilterSlot[] = []
   private reused: readonly FilterSlot[] | undefined
@@ -79,6 +78,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.encode = new EncodePath(this)
     this.bufferLimit = manager.bufferLimit
     this.timers = new ExchangeTimers(this, manager)
+    this.routing = new ExchangeRoute(this, this.timers)
     this.flow = new ExchangeFlow(manager.stats)
   }
 
@@ -146,8 +146,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.aborted = false
     this.plainReplies = false
     this.decoratorOperation = ''
-    this.cachedRoute = undefined
-    this.routeKnown = false
+    this.routing.clear()
     this.randomValue = -1
     this.slots = []
     this.forceRequestId = false
@@ -178,7 +177,8 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     if (connect || (head.bits !== 0 && isUpgrade(head))) {
       const type = connect ? 'connect' : (head.get(H.upgrade) ?? '').toLowerCase()
       this.upgrade = route?.forward?.upgrades.get(type) ?? manager.config.upgrades.get(type) ?? false
-      if (!this.upgrade && route !== undefined) {
+      if (this.upgrade) this.http.upgradeBegun()
+      else if (route !== undefined) {
         manager.stats.rqWsOnNonWsRoute.inc()
         this.http.upgradeRefused()
         this.sendLocalReply(REPLY.upgradeRefused)
@@ -200,45 +200,8 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     return true
   }
 
-  /** The route in force. */
   route(): Route | undefined {
-    if (!this.routeKnown) {
-      this.routeKnown = true
-      const route = this.manager.routes?.route(this)
-      this.cachedRoute = route
-      const { info } = this
-      info.routeName = route?.name
-      info.routeMetadata = route?.metadata
-      info.virtualHostName = route?.virtualHost.name
-      if (route?.forward !== undefined) this.adopt(route)
-    }
-    return this.cachedRoute
-  }
-
-  /** Looks for the route of another head of this request, which is from then on the one that logs know. */
-  rerouted(head: RequestHead): Route | undefined {
-    const { request, info } = this
-    this.request = head
-    this.clearRouteCache()
-    info.clusterName = undefined
-    info.clusterObservabilityName = undefined
-    const route = this.route()
-    this.request = request
-    return route
-  }
-
-  clearRouteCache(): void {
-    this.routeKnown = false
-    this.cachedRoute = undefined
-  }
-
-  /** Takes over what a forwarding route says before the router runs: the cluster for logs, timeouts. */
-  private adopt(route: Route): void {
-    const forward = route.forward!
-    const cluster = this.manager.context.clusters.get(forward.clusterHeader?.first(this.request) ?? forward.cluster)
-    this.info.clusterName = cluster?.name
-    this.info.clusterObservabilityName = cluster?.observabilityName
-    this.timers.adopt(route, this.request)
+    return this.routing.get()
   }
 
   random(): number {
@@ -268,31 +231,14 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.timers.requestDone(now)
   }
 
-  onReset(why: Parameters<ServerStreamHandler['onReset']>[0]): void {
+  onReset(why: StreamEnd): void {
     if (this.finished) {
       this.stream = undefined
       return
     }
-    const { info } = this
-    this.manager.stats.rqRxReset.inc()
-    if (why.error !== undefined) {
-      this.manager.stats.cxProtocolError.inc()
-      info.flag('DPE')
-      info.responseCodeDetails = why.error
-      if (why.status !== undefined && why.status > 0) {
-        info.responseCode = why.status
-        info.bytesSent = why.bytesSent ?? 0
-        this.manager.stats.charge(why.status)
-      }
-    } else if (why.details !== undefined) {
-      if (why.flag !== undefined) info.flag(why.flag)
-      if (why.details !== '') info.responseCodeDetails = why.details
-    } else if (why.remote) {
-      info.flag('DC')
-      info.responseCodeDetails = DETAILS.downstreamRemoteDisconnect
-    } else info.responseCodeDetails ??= 'downstream_local_disconnect'
+    noteReset(this.info, this.manager.stats, why)
     this.aborted = true
-    if (why.streamOnly !== true) this.http.abortedBy(why.remote)
+    if (why.streamOnly !== true && !why.status) this.http.abortedBy(why.remote)
     this.stream = undefined
     this.finish()
   }
@@ -340,23 +286,11 @@ export class Exchange implements ServerStreamHandler, RouteInput {
       this.resetStream('local reset')
       return
     }
-    const grpc = !this.plainReplies && isGrpcContentType(this.request.get(H.contentType))
-    const rewritten = this.manager.localReplies?.rewrite(reply, info)
-    const final = rewritten?.reply ?? reply
-    const body = typeof final.body === 'string' ? Buffer.from(final.body) : final.body
-    const head = localReplyHead(final, body, grpc)
-    modify?.(head)
-    if (this.cachedRoute !== undefined) applyMutations(this.cachedRoute.responseMutations, head, info)
-    if (rewritten?.headers !== undefined) {
-      info.responseCode = reply.status // a mapper's headers are made before its status is
-      rewritten.headers.apply(head, info)
-    }
-    info.responseCode = head.status
-    if (!grpc) describeBody(head, body.length, rewritten?.contentType ?? reply.contentType)
+    const { head, body } = composeLocalReply(this, reply, modify)
     if (this.response !== undefined) this.encode.begin([]) // an answer was under way: this one replaces it
     this.response = head
     info.response = head
-    const bodyless = body.length === 0 || grpc || this.request.method === 'HEAD'
+    const bodyless = body.length === 0 || this.request.method === 'HEAD'
     this.http.localReplyPending = true
     this.encode.startHeaders(head, bodyless)
     if (!bodyless && !this.encode.ended) this.encode.startData(body, true)
@@ -417,7 +351,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.encode.ended = true
     this.decode.ended = true
     if (this.requestComplete) this.stream = undefined
-    else this.http.requestCutShort()
+    else this.manager.stats.rqRxReset.inc() // Envoy resets such a stream, and sees its own resets as the client's
     this.finish()
   }
 
@@ -425,7 +359,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   resetStream(reason: ResetReason): void {
     if (this.finished) return
     this.manager.stats.rqTxReset.inc()
-    this.http.streamReset()
+    this.manager.stats.rqRxReset.inc() // it sees its own, too
     const { stream } = this
     this.stream = undefined
     this.finish()
@@ -448,6 +382,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.encode.ended = true
     this.timers.stop()
     this.flow.end()
+    if (this.upgrade) this.manager.stats.cxUpgradesActive.dec()
     const { info, slots } = this
     for (let i = 0; i < slots.length; i++) slots[i]!.filter.onDestroy?.(slots[i]!)
     info.end = this.runtime.now()

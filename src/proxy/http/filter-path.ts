@@ -61,11 +61,6 @@ export abstract class FilterPath<Head extends HeaderMap> {
     this.runHeaders(0)
   }
 
-  /** Replaces the head that waits or has passed: later filters get the new one. */
-  replaceHead(head: Head): void {
-    this.head = head
-  }
-
   /** Data enters the chain. */
   startData(chunk: Uint8Array, end: boolean): void {
     if (end) this.complete = true

@@ -51,7 +51,7 @@ export class FilterSlot {
 
   /** Makes the next `route()` look again: the request was changed. */
   clearRouteCache(): void {
-    this.exchange.clearRouteCache()
+    this.exchange.routing.clear()
   }
 
   /** This filter's most specific config on the route. */

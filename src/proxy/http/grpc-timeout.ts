@@ -9,7 +9,24 @@ export function grpcTimeout(request: RequestHead): number | undefined {
   return match ? Math.ceil(Number(match[1]) * UNITS[match[2]!]!) : undefined
 }
 
-/** Milliseconds as a `grpc-timeout` of at most eight digits. */
+/** The most that eight digits hold. */
+const MOST = 99_999_999
+/** Units from the finest that is used, each with how many of it make one of the next. */
+const WRITTEN = [
+  ['m', 1000],
+  ['S', 60],
+  ['M', 60],
+] as const
+
+/**
+ * Milliseconds as a `grpc-timeout`, of at most eight digits in the finest unit that they suffice for; what is less than
+ * one of it is left out (source/common/grpc/common.cc toGrpcTimeout).
+ */
 export function formatGrpcTimeout(ms: number): string {
-  return ms < 1e8 ? `${ms}m` : `${Math.ceil(ms / 1000)}S`
+  let value = Math.floor(ms)
+  for (const [unit, next] of WRITTEN) {
+    if (value <= MOST) return `${value}${unit}`
+    value = Math.floor(value / next)
+  }
+  return `${Math.min(value, MOST)}H`
 }

@@ -210,7 +210,10 @@ export function compileHcmConfig(hcm: HttpConnectionManager, context: ProxyConte
     xffTrustedHops: hcm.xffNumTrustedHops,
     skipXffAppend: hcm.skipXffAppend,
     appendXForwardedPort: hcm.appendXForwardedPort,
-    internalAddresses: new IpRanges(hcm.internalAddressConfig?.cidrRanges ?? []),
+    internalAddresses:
+      problems.collect(`${path}.internal_address_config`, () =>
+        IpRanges.of(hcm.internalAddressConfig?.cidrRanges ?? []),
+      ) ?? new IpRanges([]),
     ipDetectors: detections.flatMap((d) => problems.collect(path, () => compileIpDetector(d)) ?? []),
     earlyMutations: hcm.earlyHeaderMutationExtensions.flatMap(
       (m) => problems.collect(path, () => compileEarlyMutation(m, context.runtime)) ?? [],

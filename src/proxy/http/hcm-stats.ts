@@ -1,5 +1,16 @@
 import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
 
+/** Counters of what there is none of here, for whoever looks for them. */
+const ABSENT_COUNTERS = [
+  'cx_http1_soft_drain',
+  'cx_http3_total',
+  'cx_overload_disable_keepalive',
+  'rq_http3_total',
+  'rq_overload_close',
+  'rq_too_many_premature_resets',
+]
+const TRACING = ['client_enabled', 'not_traceable', 'random_sampling', 'service_forced']
+
 /** Counters by class of a response: index 1 is 1xx. */
 export class ResponseCounters {
   readonly completed: Counter
@@ -41,6 +52,8 @@ export class HcmStats {
   readonly cxProtocolError: Counter
   readonly cxRxBytes: Counter
   readonly cxTxBytes: Counter
+  readonly cxRxBuffered: Gauge
+  readonly tracingHealthCheck: Counter
   readonly cxUpgradesTotal: Counter
   readonly cxUpgradesActive: Gauge
   readonly cxLength: Histogram
@@ -118,6 +131,11 @@ export class HcmStats {
     this.rqWsOnNonWsRoute = c('rq_ws_on_non_ws_route')
     this.flowPaused = c('flow_control_paused_reading_total')
     this.flowResumed = c('flow_control_resumed_reading_total')
+    for (const name of ABSENT_COUNTERS) c(name)
+    for (const name of ['cx_http3_active', 'cx_tx_bytes_buffered']) g(name)
+    for (const name of TRACING) stats.counter(`${prefix}tracing.${name}`)
+    this.tracingHealthCheck = stats.counter(`${prefix}tracing.health_check`)
+    this.cxRxBuffered = g('cx_rx_bytes_buffered')
     this.responses = new ResponseCounters(stats, prefix)
     this.listenerResponses = new ResponseCounters(stats, `listener.${listenerStatPrefix}.${prefix}`)
   }

@@ -41,8 +41,6 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   private closedLocally = false
   private remoteAbort = false
   private abortedRequests = 0
-  /** Streams that became tunnels. */
-  private upgrades = 0
   private bytesRead = 0
   private bytesWritten = 0
   private readonly idleTimer = new WheelTimer(this, IDLE)
@@ -202,16 +200,12 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   beforeResponse(stream: ServerStream, requestComplete: boolean, status: number, upgraded: boolean): void {
     const { manager } = this
     const { config, stats } = manager
-    if (upgraded) {
-      this.upgrades++
-      stats.cxUpgradesTotal.inc()
-      stats.cxUpgradesActive.inc()
-      if (!this.isHttp2) return
-    }
+    if (!requestComplete) stats.rqResponseBeforeComplete.inc()
     if (this.isHttp2) {
-      this.beforeHttp2Response(requestComplete)
+      this.beforeHttp2Response()
       return
     }
+    if (upgraded) return
     if (manager.closing && !this.draining) {
       stats.cxDrainClose.inc()
       this.draining = true
@@ -220,36 +214,29 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
       stats.cxMaxRequests.inc()
       this.draining = true
     }
-    if (!requestComplete) {
-      stats.rqResponseBeforeComplete.inc()
-      this.draining = true
-    }
+    if (!requestComplete) this.draining = true
+    else if (this.draining) this.closedLocally = true // closed behind this response, without waiting for the client
     if (this.draining || (status === 400 && this.localReplyPending && !config.keepsOpenOnInvalid))
       stream.connection.drain()
   }
 
-  private beforeHttp2Response(requestComplete: boolean): void {
+  private beforeHttp2Response(): void {
     const { manager } = this
     if (manager.closing && !this.draining) {
       this.startDrain()
       manager.stats.cxDrainClose.inc()
     }
-    if (!requestComplete) manager.stats.rqResponseBeforeComplete.inc()
+  }
+
+  /** A request asks for an upgrade that it may have; the exchange tells when it is over. */
+  upgradeBegun(): void {
+    this.manager.stats.cxUpgradesTotal.inc()
+    this.manager.stats.cxUpgradesActive.inc()
   }
 
   /** An upgrade was refused: the connection goes, too. HTTP/1 closes it with the answer. */
   upgradeRefused(): void {
     if (this.isHttp2) this.startDrain()
-  }
-
-  /** A response is complete whose request is not: HTTP/2 resets the stream. */
-  requestCutShort(): void {
-    if (this.isHttp2) this.manager.stats.rqRxReset.inc()
-  }
-
-  /** HTTP/2 counts a reset of its own as one that it saw. */
-  streamReset(): void {
-    if (this.isHttp2) this.manager.stats.rqRxReset.inc()
   }
 
   /** Set around local replies: a local 400 closes an HTTP/1 connection. */
@@ -259,7 +246,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     const { manager } = this
     const { config, stats } = manager
     stats.cxProtocolError.inc()
-    if (error.status === 431) stats.rqTooLarge.inc()
+    stats.rqRxReset.inc()
+    if (error.status !== 0) stats.rqResponseBeforeComplete.inc()
     if (!this.headArrived()) {
       stats.rqTotal.inc()
       stats.rqActive.inc()
@@ -305,6 +293,11 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     this.closedLocally = true
   }
 
+  onCloseTimeout(): void {
+    this.closedLocally = true
+    this.manager.stats.cxDelayedCloseTimeout.inc()
+  }
+
   onClose(): void {
     const { stats } = this.manager
     this.idleTimer.stop()
@@ -320,8 +313,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     stats.cxActive.dec()
     if (this.info.tls !== undefined) stats.cxSslActive.dec()
     if (this.codec !== undefined) (this.isHttp2 ? stats.cxHttp2Active : stats.cxHttp1Active).dec()
-    for (; this.upgrades > 0; this.upgrades--) stats.cxUpgradesActive.dec()
     stats.cxDestroy.inc()
+    this.closedLocally ||= this.transport.closedHere === true
     const remote = this.abortedRequests > 0 ? this.remoteAbort : !this.closedLocally
     ;(remote ? stats.cxDestroyRemote : stats.cxDestroyLocal).inc()
     if (this.abortedRequests > 0) {
@@ -385,7 +378,13 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     else this.transport.close()
   }
 
-  private countBytes(): void {
+  /** Bytes that Envoy believes to be in the buffer of reads: those of the last one. */
+  get buffered(): number {
+    return this.transport.lastRead ?? 0
+  }
+
+  /** Adds what was read and written since the last time to the counters. */
+  countBytes(): void {
     const { stats } = this.manager
     const { bytesRead, bytesWritten } = this.transport
     stats.cxRxBytes.add(bytesRead - this.bytesRead)

@@ -150,10 +150,11 @@ export function grpcStatusOf(http: number): number {
   }
 }
 
-/** The HTTP status that stands for a gRPC one, for statistics and outlier detection. */
+const HTTP_OF_GRPC = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401] as const
+
+/** The HTTP status that stands for a gRPC one (source/common/grpc/status.cc grpcToHttpStatus). */
 export function httpStatusOf(grpc: number): number {
-  const table = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
-  return table[grpc] ?? 500
+  return HTTP_OF_GRPC[grpc] ?? 500
 }
 
 /** Percent-encodes what a grpc-message may not hold: control characters, non-ASCII and `%`. */

@@ -58,6 +58,7 @@ export class HttpManager {
   complete(info: StreamInfo): void {
     const { stats } = this
     stats.rqActive.dec()
+    if (info.healthCheck === true) stats.tracingHealthCheck.inc()
     stats.rqTime.record(Math.round(info.end - info.start))
     this.log(info)
     this.context.onStreamComplete?.(info, this.listener)

@@ -53,7 +53,7 @@ function xff(config: XffConfig): IpDetector {
     }
   }
   if (hops > 0) throw new ConfigError(['Cannot set both xff_num_trusted_hops and xff_trusted_cidrs'])
-  const trusted = new IpRanges(cidrs)
+  const trusted = IpRanges.of(cidrs)
   return (head, peer) => {
     if (!trusted.has(peer)) return { ip: undefined, trusted: false, reject: undefined, append: true }
     return { ...lastUntrusted(head.get(H.xff) ?? '', trusted), reject: undefined, append }

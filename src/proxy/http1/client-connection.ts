@@ -47,6 +47,8 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
   private closing = false
   private closed = false
   private closedByPeer = false
+  /** This side has ended a tunnel, and the connection with it. */
+  private endedHere = false
   /** A stream was cut off. */
   private interrupted = false
 
@@ -132,6 +134,8 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
     this.requestDone = true
     // The end of a tunnel is the connection's; an upgraded connection is left open, as Envoy does.
     if (!this.raw || this.method !== 'CONNECT') return
+    this.endedHere = true
+    this.interrupted = true
     this.out.flush()
     this.transport.end()
   }
@@ -198,7 +202,7 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
   private gone(): void {
     if (this.closed) return
     this.closed = true
-    this.handler.onClose(this.closedByPeer, this.interrupted)
+    this.handler.onClose(this.closedByPeer && !this.endedHere, this.interrupted)
   }
 
   /** A head is complete. False: it must not be there. */
@@ -213,7 +217,7 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
     }
     this.headersDone = true
     this.raw = this.wantsUpgrade && (status === 101 || (this.method === 'CONNECT' && status < 300))
-    if (parser.closes || this.raw) this.noMore()
+    if (parser.closes || this.raw) this.noMore(!this.raw)
     if (this.raw) {
       stream.handler.onHeaders(head, false)
       if (this.requestDone && stream === this.active) this.requestComplete()
@@ -262,10 +266,11 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
     this.afterExchange()
   }
 
-  private noMore(): void {
+  /** `told`: the upstream has said so. */
+  private noMore(told = false): void {
     if (this.last) return
     this.last = true
-    this.handler.onDrain()
+    this.handler.onDrain(told)
   }
 
   private exchangeOver(): void {
@@ -277,6 +282,7 @@ export class Http1ClientConnection implements ClientConnection, TransportHandler
   private afterExchange(): void {
     if (this.closing || this.active !== undefined) return
     if (this.last || !this.requestDone) {
+      this.interrupted ||= !this.requestDone
       this.noMore()
       this.shut(true)
     } else {

@@ -49,6 +49,8 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
   private closing = false
   private closed = false
   private processing = false
+  /** The handler is being told of a request: what it answers at once, Envoy answers before it has taken note of the request's end. */
+  private dispatching = false
   /** Bytes that wait for the current exchange to end, from `heldAt` on. */
   private held: Buffer | undefined = undefined
   private heldAt = 0
@@ -199,7 +201,9 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
       else if (parser.contentLength > 0) this.body.startLength(parser.contentLength)
       else this.requestDone = true
     }
+    this.dispatching = true
     this.handler.onRequest(stream, head, this.requestDone)
+    this.dispatching = false
   }
 
   onBody(chunk: Buffer, end: boolean): void {
@@ -319,7 +323,9 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
     if (this.closeAfter || this.upgraded || !this.requestDone) {
       this.body.abandon()
       // Who has not finished sending would be reset by a close at once, and never see the answer.
-      this.finish(!this.requestDone && !this.upgraded)
+      const delayed = (!this.requestDone || this.dispatching) && !this.upgraded
+      if (!delayed && !this.upgraded && (this.parser.closes || this.version === 10)) this.handler.onClosing?.()
+      this.finish(delayed)
       return
     }
     if (this.held !== undefined && !this.processing) atTurnEnd(this)
@@ -346,7 +352,10 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
     this.updateReading()
     this.out.flush()
     if (delayed && this.settings.delayedCloseMs > 0) {
-      this.lastCall ??= this.settings.runtime.after(this.settings.delayedCloseMs, () => this.transport.destroy())
+      this.lastCall ??= this.settings.runtime.after(this.settings.delayedCloseMs, () => {
+        this.handler.onCloseTimeout?.()
+        this.transport.destroy()
+      })
     } else {
       this.lastCall?.cancel()
       this.transport.close()

@@ -3,6 +3,7 @@ import http2 from 'node:http2'
 import type { ClientStream, ClientStreamHandler, ResetReason } from '../http/codec.ts'
 import { type HeaderMap, type RequestHead, ResponseHead } from '../http/headers.ts'
 import { H } from '../http/names.ts'
+import { type TimerOwner, timerWheel, WheelTimer } from '../http/timer-wheel.ts'
 import type { Http2ClientConnection } from './client.ts'
 import type { StreamFrames } from './frame-ledger.ts'
 import { ErrorCode } from './frame-watch.ts'
@@ -17,9 +18,11 @@ const NOTHING = Buffer.alloc(0)
 const END_STREAM = http2.constants.NGHTTP2_FLAG_END_STREAM
 const WITH_BODY = { endStream: false, waitForTrailers: true }
 const BARE = { endStream: true, waitForTrailers: false }
+/** How long the last bytes of a body wait for the end of their stream, ms. */
+const END_MS = 20
 
 /** One exchange on an upstream HTTP/2 connection (ClientStreamImpl in source/common/http/http2/codec_impl.cc). */
-export class Http2ClientStream implements ClientStream {
+export class Http2ClientStream implements ClientStream, TimerOwner {
   readonly connection: Http2ClientConnection
   private readonly handler: ClientStreamHandler
   private stream: Owned | undefined
@@ -32,6 +35,15 @@ export class Http2ClientStream implements ClientStream {
   /** The server has reset the stream. */
   private dropped = false
   private pending = 0
+  /** Bytes of the body that are to come, as its head says; -1: it does not say. */
+  private remaining = -1
+  /**
+   * The last bytes of a body whose length was told. Many servers (Node's for one) end the stream in a frame of its own, a
+   * moment later. A client of HTTP/1 that has all its bytes may hang up before, and what went well would be logged as a
+   * disconnect.
+   */
+  private last: Buffer | undefined
+  private endTimer: WheelTimer | undefined
 
   constructor(connection: Http2ClientConnection, handler: ClientStreamHandler) {
     this.connection = connection
@@ -118,6 +130,8 @@ export class Http2ClientStream implements ClientStream {
 
   private finish(): void {
     this.done = true
+    this.last = undefined
+    this.endTimer?.stop()
     if (this.dropped) this.stream!.destroy()
     this.connection.over(this)
   }
@@ -165,6 +179,8 @@ export class Http2ClientStream implements ClientStream {
       stream.resume()
       this.finish()
     } else {
+      const length = head.get(H.contentLength)
+      if (length !== undefined && this.upgradeType === '') this.remaining = Number(length)
       // Not before: data that is there already would overtake its head.
       stream.on('data', onData)
     }
@@ -172,7 +188,30 @@ export class Http2ClientStream implements ClientStream {
   }
 
   onData(chunk: Buffer): void {
-    if (!this.done) this.handler.onData(chunk, false)
+    if (this.done) return
+    if (this.remaining > 0) {
+      this.remaining -= chunk.length
+      if (this.remaining === 0 && this.frames()?.remoteEnded === false) {
+        this.last = chunk
+        this.endTimer ??= new WheelTimer(this, 0)
+        timerWheel(this.connection.options.runtime).start(this.endTimer, END_MS)
+        return
+      }
+    }
+    this.handler.onData(chunk, false)
+  }
+
+  /** The end of the stream takes its time. */
+  onTimer(): void {
+    this.releaseLast()
+  }
+
+  private releaseLast(): void {
+    const { last } = this
+    if (last === undefined) return
+    this.last = undefined
+    this.endTimer?.stop()
+    this.handler.onData(last, false)
   }
 
   onTrailers(raw: readonly string[]): void {
@@ -181,9 +220,12 @@ export class Http2ClientStream implements ClientStream {
 
   onEnd(): void {
     if (this.done || !this.responded || this.frames()?.remoteEnded !== true) return
+    if (this.trailers !== undefined) this.releaseLast()
+    if (this.done) return
+    const last = this.last ?? NOTHING
     this.finish()
     if (this.trailers !== undefined) this.handler.onTrailers(this.trailers)
-    else this.handler.onData(NOTHING, true)
+    else this.handler.onData(last, true)
   }
 
   onDrain(): void {
@@ -204,6 +246,7 @@ export class Http2ClientStream implements ClientStream {
     const { id } = this.stream!
     if (id !== undefined) this.connection.byId.delete(id)
     if (frames !== undefined) this.connection.ledger.forget(frames.id)
+    this.releaseLast()
     if (!this.done) this.fail(this.connection.broken ? 'protocol error' : resetReason(code, frames))
   }
 }

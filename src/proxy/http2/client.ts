@@ -50,7 +50,6 @@ export class Http2ClientConnection implements ClientConnection, DuplexOwner, Led
   private readonly handler: ClientConnectionHandler
   private readonly duplex: TransportDuplex
   private readonly keepalive: Keepalive | undefined
-  private pings = 0
   private readonly streams = new Set<Http2ClientStream>()
   /** Streams that the library has, over or not. */
   readonly byId = new Map<number, Http2ClientStream>()
@@ -97,7 +96,7 @@ export class Http2ClientConnection implements ClientConnection, DuplexOwner, Led
       this.keepalive = new Keepalive(
         settings.keepalive,
         runtime,
-        () => this.ping(),
+        () => this.session.ping(() => {}),
         () => {
           stats.keepaliveTimeout.inc()
           this.gone(false, 'connection termination')
@@ -151,24 +150,19 @@ export class Http2ClientConnection implements ClientConnection, DuplexOwner, Led
     this.gone(true, 'connection termination')
   }
 
-  private ping(): void {
-    if (this.session.ping(() => {})) this.pings++
-  }
-
   /** PINGs are sent for keep-alive alone. */
   get awaitsPong(): boolean {
-    return this.pings > 0
+    return this.keepalive?.awaitsPong ?? false
   }
 
   onFrameReceived(pong: boolean): void {
-    if (pong && this.pings > 0) this.pings--
     this.keepalive?.onFrame(pong)
   }
 
   onGoawayReceived(): void {
     if (this.saidGoaway) return
     this.saidGoaway = true
-    this.handler.onDrain()
+    this.handler.onDrain(true)
   }
 
   onFlood(): void {

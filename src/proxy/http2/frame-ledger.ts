@@ -92,6 +92,7 @@ export class FrameLedger {
   constructor(settings: Http2Settings, stats: Http2Stats, server: boolean, owner: LedgerOwner) {
     this.settings = settings
     this.stats = stats
+    stats.connections.inc()
     this.owner = owner
     this.server = server
     const incoming: FrameObserver = {

@@ -10,14 +10,16 @@ export class Keepalive implements TimerOwner {
   private readonly settings: KeepaliveSettings
   private readonly runtime: Runtime
   private readonly wheel: TimerWheel
-  private readonly ping: () => void
+  private readonly ping: () => boolean
   private readonly failed: () => void
   private readonly send = new WheelTimer(this, SEND)
   private readonly timeout = new WheelTimer(this, TIMEOUT)
   private heard: number
+  /** PINGs without an answer. */
+  private open = 0
 
-  /** `ping` sends a PING; `failed` is called when nothing came in time. */
-  constructor(settings: KeepaliveSettings, runtime: Runtime, ping: () => void, failed: () => void) {
+  /** `ping` sends a PING, if it can; `failed` is called when nothing came in time. */
+  constructor(settings: KeepaliveSettings, runtime: Runtime, ping: () => boolean, failed: () => void) {
     this.settings = settings
     this.runtime = runtime
     this.wheel = timerWheel(runtime)
@@ -25,6 +27,11 @@ export class Keepalive implements TimerOwner {
     this.failed = failed
     this.heard = runtime.now()
     this.arm()
+  }
+
+  /** A PING is not answered yet. */
+  get awaitsPong(): boolean {
+    return this.open > 0
   }
 
   private arm(): void {
@@ -39,6 +46,7 @@ export class Keepalive implements TimerOwner {
   onFrame(pong: boolean): void {
     this.heard = this.runtime.now()
     if (pong) {
+      if (this.open > 0) this.open--
       this.timeout.stop()
       this.arm()
     } else if (this.timeout.running) this.wheel.start(this.timeout, this.settings.timeout)
@@ -52,7 +60,7 @@ export class Keepalive implements TimerOwner {
 
   private sendPing(): void {
     if (this.timeout.running) return
-    this.ping()
+    if (this.ping()) this.open++
     this.wheel.start(this.timeout, this.settings.timeout)
   }
 

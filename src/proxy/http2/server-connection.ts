@@ -1,13 +1,13 @@
 import type { EventEmitter } from 'node:events'
 import http2 from 'node:http2'
 import type { Runtime, Timer } from '../../runtime.ts'
-import type { ServerConnection, ServerConnectionHandler } from '../http/codec.ts'
+import type { ServerConnection, ServerConnectionHandler, StreamEnd } from '../http/codec.ts'
 import type { ConnectionInfo, Transport } from '../listener/connection.ts'
 import { FrameLedger, type LedgerOwner, type StreamFrames } from './frame-ledger.ts'
 import { ErrorCode } from './frame-watch.ts'
 import { type HeadRefusal, type RequestLimits, readRequestHead } from './heads.ts'
 import { Keepalive } from './keepalive.ts'
-import { Http2ServerStream, type ResetWords } from './server-stream.ts'
+import { Http2ServerStream } from './server-stream.ts'
 import type { Http2Settings } from './settings.ts'
 import type { Http2Stats } from './stats.ts'
 import { type DuplexOwner, TransportDuplex } from './transport-duplex.ts'
@@ -61,7 +61,6 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
   private readonly duplex: TransportDuplex
   private readonly session: http2.ServerHttp2Session
   private readonly keepalive: Keepalive | undefined
-  private pings = 0
   private readonly streams = new Map<StreamFrames, Http2ServerStream>()
   /** Nothing more is read or written. */
   private cut = false
@@ -69,7 +68,7 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
   private closed = false
   private gone = false
   /** Why the connection will end. */
-  private ending: ResetWords | undefined
+  private ending: StreamEnd | undefined
   private lastCall: Timer | undefined
   /** The client has to be told that the connection will end. */
   private noticeDue = false
@@ -111,7 +110,7 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
       this.keepalive = new Keepalive(
         settings.keepalive,
         runtime,
-        () => this.ping(),
+        () => this.session.ping(() => {}),
         () => {
           stats.keepaliveTimeout.inc()
           this.shut({ remote: false, details: 'downstream_local_disconnect(http2_ping_timeout)' }, false)
@@ -196,7 +195,7 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
   }
 
   /** Why a stream is gone: the client reset it, or it broke a rule, or the connection ended; undefined: nobody knows yet. */
-  wordsFor(frames: StreamFrames): ResetWords | undefined {
+  wordsFor(frames: StreamFrames): StreamEnd | undefined {
     const { verdict } = frames
     if (verdict !== undefined)
       return { remote: false, details: verdict.details, flag: 'DPE', streamOnly: !verdict.fatal }
@@ -234,17 +233,12 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
 
   // What the frames say.
 
-  private ping(): void {
-    if (this.session.ping(() => {})) this.pings++
-  }
-
   /** PINGs are sent for keep-alive alone. */
   get awaitsPong(): boolean {
-    return this.pings > 0
+    return this.keepalive?.awaitsPong ?? false
   }
 
   onFrameReceived(pong: boolean): void {
-    if (pong && this.pings > 0) this.pings--
     this.keepalive?.onFrame(pong)
   }
 
@@ -317,7 +311,7 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
   }
 
   /** Nothing more is read or written; requests that the library has read already are still heard of, then all ends. */
-  private cutOff(why: ResetWords): void {
+  private cutOff(why: StreamEnd): void {
     if (this.cut) return
     this.cut = true
     this.ending = why
@@ -333,7 +327,7 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
    * Ends the connection from here. What was written leaves; `delayed`: the peer has some time to read it, and to
    * close first.
    */
-  private shut(why: ResetWords, delayed: boolean): void {
+  private shut(why: StreamEnd, delayed: boolean): void {
     if (this.closed) return
     this.cut = true
     if (!why.remote) this.handler.onClosing?.()
@@ -344,7 +338,7 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
     this.fail(why)
   }
 
-  private fail(why: ResetWords): void {
+  private fail(why: StreamEnd): void {
     if (this.closed) return
     this.closed = true
     this.cut = true
@@ -358,7 +352,7 @@ export class Http2ServerConnection implements ServerConnection, DuplexOwner, Led
   }
 }
 
-function clientReset(code: number): ResetWords {
+function clientReset(code: number): StreamEnd {
   if (code === ErrorCode.NO_ERROR) return { remote: true, details: '', streamOnly: true }
   const details = code === ErrorCode.REFUSED_STREAM ? 'http2.remote_refuse' : 'http2.remote_reset'
   return { remote: true, details, flag: 'DR', streamOnly: true }

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2'
-import type { ResetReason, ServerStream, ServerStreamHandler } from '../http/codec.ts'
+import type { ResetReason, ServerStream, ServerStreamHandler, StreamEnd } from '../http/codec.ts'
 import type { HeaderMap, ResponseHead } from '../http/headers.ts'
 import { H } from '../http/names.ts'
 import { type TimerOwner, timerWheel, WheelTimer } from '../http/timer-wheel.ts'
@@ -16,9 +16,6 @@ const unset: ServerStreamHandler = { onData() {}, onTrailers() {}, onReset() {},
 const NOTHING = Buffer.alloc(0)
 const WITH_BODY = { waitForTrailers: true, sendDate: false }
 const BARE = { endStream: true, sendDate: false }
-
-/** Why a stream ended early, as `onReset` says it. */
-export type ResetWords = Parameters<ServerStreamHandler['onReset']>[0]
 
 /** One exchange on an HTTP/2 connection (ServerStreamImpl in source/common/http/http2/codec_impl.cc). */
 export class Http2ServerStream implements ServerStream, TimerOwner {
@@ -140,7 +137,7 @@ export class Http2ServerStream implements ServerStream, TimerOwner {
   }
 
   /** The stream is gone before its time; nothing follows. */
-  fail(why: ResetWords): void {
+  fail(why: StreamEnd): void {
     if (this.over) return
     this.finish()
     this.handler.onReset(why)

@@ -2,6 +2,7 @@ import type { Counter, Gauge, StatsStore } from '../observe/stats.ts'
 
 /** Counters of what cannot happen here: they are there for whoever looks for them. */
 const NEVER = ['cookies_total_bytes_too_large', 'headers_cb_no_stream', 'metadata_empty_frames', 'outbound_flood']
+const LIBRARIES = ['nghttp2_downstream', 'nghttp2_upstream', 'oghttp2_downstream', 'oghttp2_upstream']
 
 /** Counters of HTTP/2 codecs: `http2.` downstream, `cluster.<name>.http2.` upstream (source/common/http/http2/codec_stats.h). */
 export class Http2Stats {
@@ -23,6 +24,8 @@ export class Http2Stats {
   readonly streamsActive: Gauge
   readonly pendingSendBytes: Gauge
   readonly txFlushTimeout: Counter
+  /** Connections; both Envoy and Dinghy have nghttp2 read and write them. */
+  readonly connections: Counter
 
   /** `prefix` with its dot; empty downstream. */
   constructor(stats: StatsStore, prefix: string) {
@@ -45,6 +48,8 @@ export class Http2Stats {
     this.trailers = c('trailers')
     this.txFlushTimeout = c('tx_flush_timeout')
     for (const name of NEVER) c(name)
+    for (const name of LIBRARIES) c(`${name}_connections`)
+    this.connections = c(`nghttp2_${prefix === '' ? 'downstream' : 'upstream'}_connections`)
     for (const name of ['deferred_stream_close', 'outbound_frames_active', 'outbound_control_frames_active']) g(name)
     this.streamsActive = g('streams_active')
     this.pendingSendBytes = g('pending_send_bytes')

@@ -194,6 +194,7 @@ export class AcceptedConnection implements TransportHandler {
     if (!options) {
       transport.info.transportFailure = 'TLS error: Secret is not supplied by SDS'
       tls.stats.missingSecret()
+      chain.handler?.onNeverReached?.(transport, true)
       // With the ClientHello unread, as above.
       transport.destroy(this.seen !== undefined && this.seen.length > this.incoming.consumed)
       return
@@ -214,6 +215,7 @@ export class AcceptedConnection implements TransportHandler {
         onFailed(details) {
           timer?.cancel()
           tls.stats.onFailed(details)
+          chain.handler?.onNeverReached?.(transport, true)
         },
       },
     )

@@ -33,14 +33,21 @@ export interface BindOptions {
 export class BoundSocket {
   /** What is listened on; the port is the one that was given for port 0. */
   readonly address: Address
-  private readonly server: net.Server
+  private server: net.Server
+  private readonly options: BindOptions
   /** Gets what is accepted. */
   onSocket: (socket: net.Socket) => void
 
-  private constructor(server: net.Server, address: Address, onSocket: (socket: net.Socket) => void) {
+  private constructor(
+    server: net.Server,
+    address: Address,
+    onSocket: (socket: net.Socket) => void,
+    options: BindOptions,
+  ) {
     this.server = server
     this.address = address
     this.onSocket = onSocket
+    this.options = options
     server.on('connection', (socket: net.Socket) => this.onSocket(socket))
   }
 
@@ -51,14 +58,13 @@ export class BoundSocket {
     options: BindOptions = {},
   ): Promise<BoundSocket> {
     if (isPipe(address)) await removeStale(address.ip)
-    return BoundSocket.listen(address, onSocket, options)
+    const server = await BoundSocket.listen(address, options)
+    const bound = server.address()
+    const port = typeof bound === 'string' ? 0 : (bound?.port ?? 0)
+    return new BoundSocket(server, { ip: address.ip, port }, onSocket, options)
   }
 
-  private static listen(
-    address: Address,
-    onSocket: (socket: net.Socket) => void,
-    options: BindOptions,
-  ): Promise<BoundSocket> {
+  private static listen(address: Address, options: BindOptions): Promise<net.Server> {
     return new Promise((resolve, reject) => {
       // Half-close is a matter of the filters; a socket that nobody reads yet must not lose its bytes.
       const server = net.createServer({ allowHalfOpen: true, noDelay: true })
@@ -70,11 +76,15 @@ export class BoundSocket {
       server.listen({ ...where, backlog }, () => {
         // Accepting may fail later, for want of file descriptors: the socket stays, for there will be some again.
         server.on('error', () => {})
-        const bound = server.address()
-        const port = typeof bound === 'string' ? 0 : (bound?.port ?? 0)
-        resolve(new BoundSocket(server, { ip: address.ip, port }, onSocket))
+        resolve(server)
       })
     })
+  }
+
+  /** Listens again, after `close`, at the same address. Rejects with a BindError. */
+  async reopen(): Promise<void> {
+    this.server = await BoundSocket.listen(this.address, this.options)
+    this.server.on('connection', (socket: net.Socket) => this.onSocket(socket))
   }
 
   /** Stops listening at once; accepted connections go on. */

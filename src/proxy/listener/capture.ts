@@ -22,6 +22,14 @@ export class CaptureTable {
   private readonly accepted = new Set<net.Socket>()
   private target: CaptureTarget | undefined
   private closed = false
+  /** Directions whose listener is not there. */
+  private readonly unserved: Set<CaptureEntry['direction']>
+  private serving: Promise<unknown> = Promise.resolve()
+
+  /** `unserved`: directions whose sockets refuse connections until `serve` opens them. */
+  constructor(unserved: readonly CaptureEntry['direction'][] = []) {
+    this.unserved = new Set(unserved)
+  }
 
   /** Set by the proxy; connections that come before are reset. */
   connectTo(target: CaptureTarget | undefined): void {
@@ -45,11 +53,34 @@ export class CaptureTable {
     this.sockets.set(key, { entry, socket })
     try {
       const bound = await socket
-      if (this.closed || this.sockets.get(key)?.socket !== socket) bound.close()
+      const gone = this.closed || this.sockets.get(key)?.socket !== socket
+      if (gone || this.unserved.has(entry.direction)) bound.close()
       return bound.address
     } catch (error) {
       if (this.sockets.get(key)?.socket === socket) this.sockets.delete(key)
       throw error
+    }
+  }
+
+  /**
+   * Whether the listener that the connections of a direction enter by is there. Where it is not, nobody listens where
+   * the kernel would redirect them to, and they are refused. Resolves when the sockets are so; rejects with a BindError.
+   */
+  serve(direction: CaptureEntry['direction'], served: boolean): Promise<void> {
+    const done = this.serving.then(() => this.change(direction, served))
+    this.serving = done.catch(() => {})
+    return done
+  }
+
+  private async change(direction: CaptureEntry['direction'], served: boolean): Promise<void> {
+    if (this.closed || served !== this.unserved.has(direction)) return
+    const affected = [...this.sockets.values()].filter(({ entry }) => entry.direction === direction)
+    const bound = await Promise.all(affected.map(({ socket }) => socket.catch(() => undefined)))
+    if (served) this.unserved.delete(direction)
+    else this.unserved.add(direction)
+    for (const socket of bound) {
+      if (served) await socket?.reopen()
+      else socket?.close()
     }
   }
 

@@ -1,3 +1,5 @@
+import { isIP } from 'node:net'
+
 /**
  * An IP address and port as config and logs speak of them (through the address book, not the socket's). A unix socket
  * that is listened on has its path for an IP, and port 0.
@@ -14,6 +16,18 @@ export const isPipe = (a: Address): boolean => a.ip.charCodeAt(0) === 47 || a.ip
 export function formatAddress(a: Address): string {
   if (isPipe(a)) return a.ip
   return a.ip.includes(':') ? `[${a.ip}]:${a.port}` : `${a.ip}:${a.port}`
+}
+
+/** `ip:port`, with brackets around IPv6; undefined for anything else, names included. */
+export function parseAddress(text: string): Address | undefined {
+  const colon = text.lastIndexOf(':')
+  const digits = text.slice(colon + 1)
+  if (colon < 0 || !/^\d{1,5}$/.test(digits)) return undefined
+  const port = Number(digits)
+  const host = text.slice(0, colon)
+  const bracketed = host.startsWith('[') && host.endsWith(']')
+  const ip = bracketed ? host.slice(1, -1) : host
+  return port <= 65_535 && isIP(ip) === (bracketed ? 6 : 4) ? { ip, port } : undefined
 }
 
 /** What TLS says of a connection. Certificate facts are computed when first asked for. */
@@ -103,6 +117,10 @@ export interface Transport {
   pause(): void
   resume(): void
   readonly bytesRead: number
+  /** Bytes of the last read, where that is known. */
+  readonly lastRead?: number
+  /** It was destroyed from this side, before the peer ended it. */
+  readonly closedHere?: boolean
   readonly bytesWritten: number
 }
 

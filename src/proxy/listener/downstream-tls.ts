@@ -9,6 +9,14 @@ import { type BuiltContext, CommonTls } from '../tls/common-context.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import type { CertificateInfo, TlsInfo } from './connection.ts'
 
+const UNUSED = [
+  'ocsp_staple_failed',
+  'ocsp_staple_omitted',
+  'ocsp_staple_requests',
+  'ocsp_staple_responses',
+  'session_reused',
+]
+
 /** Counters of `listener.<address>.ssl.` (source/common/tls/stats.h). */
 export class DownstreamTlsStats {
   private readonly store: StatsStore
@@ -33,7 +41,7 @@ export class DownstreamTlsStats {
     this.verifyNoCert = counter('fail_verify_no_cert')
     this.verifySan = counter('fail_verify_san')
     this.verifyHash = counter('fail_verify_cert_hash')
-    counter('session_reused')
+    for (const name of UNUSED) counter(name)
     this.missing = stats.counter(`${this.prefix}.server_ssl_socket_factory.downstream_context_secrets_not_ready`)
   }
 

@@ -126,11 +126,6 @@ export class FilterChainMatcher<T> {
     }
   }
 
-  /** True when the choice needs nothing that only an inspector can tell. */
-  get matchesEverything(): boolean {
-    return this.only !== undefined || (this.added === 0 && this.fallback !== undefined)
-  }
-
   /** The chain for the connection, or the default chain, or undefined when there is none. */
   find(input: MatchInput): T | undefined {
     if (this.only !== undefined) return this.only

@@ -34,6 +34,8 @@ export interface ListenerManagerOptions {
   readonly drainTime: number
   /** The socket beneath a configured address; undefined: do not bind it. */
   readonly bindAddress: (configured: Address, listener: string) => BindTarget | undefined
+  /** The listener that redirected connections enter by has come, and is about to serve, or has gone. */
+  readonly onEntrance?: (direction: 'inbound' | 'outbound', served: boolean) => Promise<void> | undefined
   /** Told of what happens later than the call that caused it, such as a bind that failed. */
   readonly onError: (message: string) => void
 }
@@ -143,6 +145,7 @@ export class ListenerManager {
     this.retire(managed.warming)
     this.retire(managed.active)
     managed.sockets.close()
+    void this.entrance(name, false)
     this.stats.removed.inc()
     this.index()
     this.settle()
@@ -202,7 +205,10 @@ export class ListenerManager {
     const generation = managed.warming!
     // One after the other: a second update must find the sockets that the first one opened.
     const before = this.binding.get(managed.name)
-    const bind = () => managed.sockets.adjust(generation.listener)
+    const bind = async () => {
+      await managed.sockets.adjust(generation.listener)
+      if (!managed.active) await this.entrance(managed.name, true)
+    }
     const activation = (before ? before.then(bind) : bind()).then(
       () => this.takeOver(managed, generation),
       (error: BindError) => this.bindFailed(managed, generation, error),
@@ -213,6 +219,11 @@ export class ListenerManager {
       if (this.binding.get(managed.name) === words) this.binding.delete(managed.name)
     })
     return activation
+  }
+
+  private entrance(name: string, served: boolean): Promise<void> | undefined {
+    if (name === CAPTURE_LISTENERS.inbound) return this.options.onEntrance?.('inbound', served)
+    return name === CAPTURE_LISTENERS.outbound ? this.options.onEntrance?.('outbound', served) : undefined
   }
 
   private takeOver(managed: ManagedListener, generation: ListenerVersion): undefined {

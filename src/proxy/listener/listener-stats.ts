@@ -38,6 +38,7 @@ export class ListenerStats {
     this.globalCxOverflow = stats.counter(`${scope}.downstream_global_cx_overflow`)
     this.workerCxTotal = stats.counter(`${scope}.worker_0.downstream_cx_total`)
     this.workerCxActive = stats.gauge(`${scope}.worker_0.downstream_cx_active`)
+    stats.histogram(`${scope}.connections_accepted_per_socket_event`)
     for (const name of NEVER_COUNTED) stats.counter(`${scope}.${name}`)
   }
 }

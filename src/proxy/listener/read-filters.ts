@@ -47,6 +47,7 @@ export function withReadFilters(
       new ReadChain(makers, last, transport as SocketTransport, context, listener).start()
     },
     readsLater: last.readsLater ?? false,
+    onNeverReached: (transport, secure) => last.onNeverReached?.(transport, secure),
     whenWarm: (ready) => last.whenWarm(ready),
     close: () => last.close(),
     get connections() {

@@ -2,6 +2,9 @@
  * The event loop hands over one accepted connection per round, where Envoy takes all that wait in one go, reads their
  * requests, and only then hears of connections that it opened meanwhile. Circuit breakers show the difference: of five
  * requests that arrive together, all five are there before the first of them has its connection.
+ *
+ * What is kept here is the process's, as is the event loop: where one proxy has a listener that batches, the connections of
+ * its neighbours become ready a round or two later, which changes the order of events and nothing else.
  */
 
 /** Rounds that a busy listener can hold up a connection. */

@@ -4,9 +4,10 @@ import type { Runtime } from '../../runtime.ts'
 import type { Address, AddressBook, Transport } from '../listener/connection.ts'
 import { afterAccepts } from './accepts.ts'
 import { ConnectionFacts, localAddress } from './facts.ts'
+import { applyKeepAlive, type KeepAlive } from './keep-alive.ts'
 import { SocketTransport, type TransportVariant } from './socket-transport.ts'
 import { type ClientTlsOptions, checkPeer } from './tls.ts'
-import { tlsErrorOf } from './tls-errors.ts'
+import { tlsErrorOf, tlsSystemErrorText } from './tls-errors.ts'
 import { TlsFacts } from './tls-facts.ts'
 import { enterTurn, leaveTurn } from './turn.ts'
 
@@ -20,6 +21,7 @@ export interface ConnectTarget {
   readonly bindPort?: number | undefined
 }
 
+/** How to connect, and what the connection is then like. */
 export interface ConnectOptions {
   readonly runtime: Runtime
   readonly book: AddressBook
@@ -29,7 +31,7 @@ export interface ConnectOptions {
   readonly tls?: ClientTlsOptions | undefined
   /** Bytes that go first, before TLS. */
   readonly preface?: ((local: Address, remote: Address) => Buffer | undefined) | undefined
-  readonly keepAlive?: { readonly initialDelayMs: number } | undefined
+  readonly keepAlive?: KeepAlive | undefined
   readonly variant?: TransportVariant
   /** Says that it is connected only after the requests that wait at the listeners are known: tight limits count them. */
   readonly yieldToAccepts?: boolean
@@ -39,8 +41,11 @@ export interface ConnectOptions {
 export interface ConnectWatcher {
   /** The watcher sets `transport.handler` in here. */
   onConnected(transport: Transport): void
-  /** `error` is a system code such as ECONNREFUSED, or `TLS`; `details` Envoy's words for the log (`delayed connect error: Connection refused`, `TLS_error:…`). */
-  onFailed(error: string, details: string): void
+  /**
+   * `error` is a system code such as ECONNREFUSED, or `TLS`; `details` Envoy's words for the log (`delayed connect
+   * error: Connection refused`, `TLS_error:…`), undefined where it has none.
+   */
+  onFailed(error: string, details: string | undefined): void
 }
 
 /** An attempt under way. */
@@ -62,6 +67,8 @@ export function connectTransport(
 
 class Attempt implements ConnectAttempt {
   private over = false
+  /** The TCP connection was made. */
+  private reached = false
   private socket: net.Socket
   private prefaceBytes = 0
   private readonly startedAt: number
@@ -82,8 +89,10 @@ class Attempt implements ConnectAttempt {
 
   begin(): void {
     const { socket, options } = this
+    const { keepAlive } = options
     socket.on('error', this.onError)
     socket.on('close', this.onClose)
+    if (keepAlive !== undefined) socket.once('connect', () => applyKeepAlive(socket, keepAlive))
     if (options.preface !== undefined) {
       socket.pause()
       socket.on('connect', this.onConnectedFirst)
@@ -94,6 +103,11 @@ class Attempt implements ConnectAttempt {
   }
 
   private secure(socket: net.Socket, options: ClientTlsOptions): void {
+    if (this.options.preface !== undefined) this.reached = true
+    else
+      socket.once('connect', () => {
+        this.reached = true
+      })
     socket.on('secureConnect', this.onSecure)
     const keep = options.onSession
     if (keep !== undefined) socket.on('session', keep)
@@ -137,9 +151,6 @@ class Attempt implements ConnectAttempt {
       port,
       ...(localAddress === undefined ? {} : { localAddress }),
       ...(target.bindPort ? { localPort: target.bindPort } : {}),
-      ...(options.keepAlive === undefined
-        ? {}
-        : { keepAlive: true, keepAliveInitialDelay: options.keepAlive.initialDelayMs }),
       noDelay: true,
       allowHalfOpen: true,
     }
@@ -201,17 +212,25 @@ class Attempt implements ConnectAttempt {
   }
 
   private readonly onError = (error: NodeJS.ErrnoException): void => {
-    const words = tlsErrorOf(error)
-    if (words !== undefined) this.fail('TLS', words)
+    const words = tlsErrorOf(error) ?? this.handshakeError(error)
+    if (words === '') this.fail('ECONNRESET', undefined)
+    else if (words !== undefined) this.fail('TLS', words)
     else if (this.options.yieldToAccepts) {
       this.socket.off('close', this.onClose)
       afterAccepts(() => this.fail(error.code ?? 'ECONNRESET', connectErrorText(error)))
     } else this.fail(error.code ?? 'ECONNRESET', connectErrorText(error))
   }
 
+  /** Of a connection that ends while TLS is agreed on; nothing is said of an orderly end. */
+  private handshakeError(error: NodeJS.ErrnoException): string | undefined {
+    if (!this.reached || this.options.tls === undefined) return undefined
+    const { code = '' } = error
+    return error.syscall === undefined ? '' : tlsSystemErrorText(Math.abs(error.errno ?? 0), errnoTexts[code] ?? code)
+  }
+
   private readonly onClose = (): void => this.fail('ECONNRESET', connectErrorText({ code: 'ECONNRESET' }))
 
-  private fail(code: string, details: string): void {
+  private fail(code: string, details: string | undefined): void {
     if (this.over) return
     this.over = true
     this.socket.destroy()

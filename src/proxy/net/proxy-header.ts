@@ -1,4 +1,5 @@
 import net from 'node:net'
+import { parseIp } from '../listener/cidr.ts'
 import type { Address } from '../listener/connection.ts'
 
 /** One type-length-value of a version 2 header. */
@@ -78,24 +79,13 @@ function port(n: number): Buffer {
   return bytes
 }
 
+/** An IPv4 address in a header of IPv6 is a mapped one. */
 function addressBytes(ip: string, v6: boolean): Buffer {
-  return v6 ? v6Bytes(isV6(ip) ? ip : `::ffff:${ip}`) : Buffer.from(ip.split('.').map(Number))
-}
-
-function v6Bytes(ip: string): Buffer {
-  const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(ip.replace(/%.*$/, ''))
-  const hex = (high: string, low: string) => ((Number(high) << 8) | Number(low)).toString(16)
-  const text = dotted
-    ? `${dotted[1]}${hex(dotted[2]!, dotted[3]!)}:${hex(dotted[4]!, dotted[5]!)}`
-    : ip.replace(/%.*$/, '')
-  const [head, tail] = text.split('::')
-  const groups = (part: string | undefined) => (part ? part.split(':') : [])
-  const first = groups(head)
-  const last = groups(tail)
-  const all = text.includes('::') ? [...first, ...Array(8 - first.length - last.length).fill('0'), ...last] : first
-  const bytes = Buffer.alloc(16)
-  all.forEach((group: string, i) => {
-    bytes.writeUInt16BE(Number.parseInt(group, 16), i * 2)
+  const words = parseIp(ip) ?? [0]
+  const all = v6 && words.length === 1 ? [0, 0, 0xffff, ...words] : words
+  const bytes = Buffer.alloc(v6 ? 16 : 4)
+  all.slice(v6 ? 0 : -1).forEach((word, i) => {
+    bytes.writeUInt32BE(word, i * 4)
   })
   return bytes
 }

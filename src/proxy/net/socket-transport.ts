@@ -10,6 +10,7 @@ import { atTurnEnd, enterTurn, leaveTurn, type TurnTask } from './turn.ts'
 /** `shared`: direct reads into one shared buffer and direct writes. `plain`: public stream events only. */
 export type TransportVariant = 'shared' | 'plain'
 
+/** What an accepted connection is like. */
 export interface AcceptOptions {
   readonly runtime: Runtime
   readonly book: AddressBook
@@ -34,6 +35,10 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   readonly options: AcceptOptions
   bytesRead = 0
   bytesWritten = 0
+  /** It was destroyed from this side, before the peer ended it. */
+  closedHere = false
+  /** Bytes of the last read: what Envoy takes for what its buffer holds. */
+  lastRead = 0
   readonly output: Output
   private sink: TransportHandler = unset
   private wrap: ((handler: TransportHandler) => TransportHandler) | undefined = undefined
@@ -114,6 +119,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
 
   destroy(reset = false): void {
     if (this.detached) return
+    this.closedHere = !this.ended && !this.finished
     this.ending = true
     this.closing = true
     this.linger?.cancel()
@@ -163,11 +169,6 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
   takeUnread(): void {
     this.bytesRead += this.early?.length ?? 0
     this.early = undefined
-  }
-
-  /** True once the socket is closed. */
-  get isClosed(): boolean {
-    return this.finished
   }
 
   /** Lets go of the socket, for TLS to take over. Returns bytes that were read but not consumed. */
@@ -230,6 +231,7 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
       return
     }
     this.bytesRead += chunk.length
+    this.lastRead = chunk.length
     enterTurn()
     try {
       this.sink.onData(chunk)

@@ -7,6 +7,11 @@ export function tlsErrorText(reason: string, extra = ''): string {
   return `TLS_error:|${code}:SSL routines:OPENSSL_internal:${reason}${extra === '' ? '' : `:${extra}`}:TLS_error_end`
 }
 
+/** A system's error amid TLS (library 2), such as a reset. */
+export function tlsSystemErrorText(errno: number, text: string): string {
+  return `TLS_error:|${0x2000000 + errno}:system library:OPENSSL_internal:${text}:TLS_error_end`
+}
+
 /** A failed check of the peer's certificate. */
 export function verifyErrorText(why: string): string {
   return tlsErrorText('CERTIFICATE_VERIFY_FAILED', why)

@@ -3,6 +3,9 @@ import type tls from 'node:tls'
 import type { TlsInfo } from '../listener/connection.ts'
 import { LazyCertificate } from './certificate.ts'
 
+/** What Envoy calls groups that have other names here. */
+const GROUPS: Readonly<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' }
+
 /** TlsInfo of a socket past its handshake. Certificates are looked at when first asked for. */
 export class TlsFacts implements TlsInfo {
   readonly version: string
@@ -40,6 +43,13 @@ export class TlsFacts implements TlsInfo {
       this.localKnown = true
     }
     return this.localFacts
+  }
+
+  /** Only a client is told. */
+  get group(): string | undefined {
+    const key = this.socket.getEphemeralKeyInfo() as tls.EphemeralKeyInfo | Record<string, never> | null
+    if (key?.type === undefined) return undefined
+    return key.type === 'ECDH' ? (GROUPS[key.name ?? ''] ?? key.name) : key.type
   }
 
   private resumedPeer(): X509Certificate | undefined {

@@ -94,6 +94,18 @@ export class StatsStore {
   readonly counters = new Map<string, Counter>()
   readonly gauges = new Map<string, Gauge>()
   readonly histograms = new Map<string, Histogram>()
+  private readonly collectors = new Set<() => void>()
+
+  /** Calls `collect` before metrics are shown, for what is not counted as it happens. Returns how to stop that. */
+  onShow(collect: () => void): () => void {
+    this.collectors.add(collect)
+    return () => this.collectors.delete(collect)
+  }
+
+  /** Brings everything up to date: to be called before the metrics are shown. */
+  collect(): void {
+    for (const collect of this.collectors) collect()
+  }
 
   /** `tagged`: labels of a metric whose name does not hold them; `name` must tell it from its siblings all the same. */
   counter(name: string, tagged?: TaggedName): Counter {

@@ -1,13 +1,15 @@
 import type { CidrRange } from '#gen/envoy/config/core/v3/address_pb.js'
+import type { SourcedMetadata } from '#gen/envoy/config/rbac/v3/rbac_pb.js'
 import type { HeaderMatcher as HeaderMatcherProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { MetadataMatcher as MetadataMatcherProto } from '#gen/envoy/type/matcher/v3/metadata_pb.js'
 import type { PathMatcher as PathMatcherProto } from '#gen/envoy/type/matcher/v3/path_pb.js'
 import { ConfigError } from '../context.ts'
+import { IpRanges } from '../http/addresses.ts'
 import type { RequestHead } from '../http/headers.ts'
 import { HeaderMatcher } from '../http/router/header-matcher.ts'
 import { MetadataMatcher } from '../http/router/metadata-matcher.ts'
 import { compileStringMatcher } from '../http/router/string-matcher.ts'
-import { type Cidr, inBlock, parseCidr, parseIp } from '../listener/cidr.ts'
+import { parseCidr } from '../listener/cidr.ts'
 import type { ConnectionInfo } from '../listener/connection.ts'
 import type { StreamInfo } from '../stream-info.ts'
 
@@ -94,37 +96,22 @@ export function metadata(config: MetadataMatcherProto): Matcher {
   return test(`${matcher}`, ({ info }) => matcher.matches(info.dynamicMetadata))
 }
 
+const FROM_ROUTE = 1
+
+/** Metadata of the route, or the dynamic one. Throws ConfigError. */
+export function sourcedMetadata({ metadataMatcher, metadataSource }: SourcedMetadata): Matcher {
+  if (!metadataMatcher) throw new ConfigError(['sourced_metadata: metadata_matcher is required'])
+  if (metadataSource !== FROM_ROUTE) return metadata(metadataMatcher)
+  const matcher = new MetadataMatcher(metadataMatcher)
+  return test(`route ${matcher}`, ({ info }) => matcher.matches(info.routeMetadata))
+}
+
 /** An address in a block; `text` says which address. Throws ConfigError when the block is none. */
 export function address(text: string, config: CidrRange, ip: (subject: Subject) => string): Matcher {
   const block = parseCidr(config.addressPrefix, config.prefixLen ?? 0)
   if (!block) throw new ConfigError([`${text}: "${config.addressPrefix}" is no IP address`])
-  return new AddressMatcher(`${text} in ${config.addressPrefix}/${block.bits}`, block, ip)
-}
-
-class AddressMatcher implements Matcher {
-  private readonly text: string
-  private readonly block: Cidr
-  private readonly ip: (subject: Subject) => string
-  // Connections ask about the same few addresses again and again.
-  private lastIp = ''
-  private last = false
-  constructor(text: string, block: Cidr, ip: (subject: Subject) => string) {
-    this.text = text
-    this.block = block
-    this.ip = ip
-  }
-  matches(subject: Subject): boolean {
-    const ip = this.ip(subject)
-    if (ip !== this.lastIp) {
-      const words = parseIp(ip)
-      this.last = words !== undefined && inBlock(this.block, words)
-      this.lastIp = ip
-    }
-    return this.last
-  }
-  toString(): string {
-    return this.text
-  }
+  const ranges = new IpRanges([block])
+  return test(`${text} in ${config.addressPrefix}/${block.bits}`, (subject) => ranges.has(ip(subject)))
 }
 
 /** Compiles each with its index in the path of the errors. */

@@ -3,7 +3,6 @@ import type { UriTemplateMatchConfig } from '#gen/envoy/extensions/path/match/ur
 import { problemText } from '../../xds/problem.ts'
 import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
 import { ConfigError } from '../context.ts'
-import { MetadataMatcher } from '../http/router/metadata-matcher.ts'
 import { compileStringMatcher } from '../http/router/string-matcher.ts'
 import { UriTemplate } from '../http/router/uri-template.ts'
 import {
@@ -17,13 +16,13 @@ import {
   metadata,
   not,
   pathOf,
+  sourcedMetadata,
   test,
   under,
   urlPath,
 } from './matcher.ts'
 
 const URI_TEMPLATE = 'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig'
-const FROM_ROUTE = 1
 
 /** Compiles a permission (source/extensions/filters/common/rbac/matchers.cc). Throws ConfigError. */
 export function compilePermission({ rule }: Permission): Matcher {
@@ -53,13 +52,8 @@ export function compilePermission({ rule }: Permission): Matcher {
     }
     case 'metadata':
       return metadata(rule.value)
-    case 'sourcedMetadata': {
-      const { metadataMatcher, metadataSource } = rule.value
-      if (!metadataMatcher) throw new ConfigError(['sourced_metadata: metadata_matcher is required'])
-      if (metadataSource !== FROM_ROUTE) return metadata(metadataMatcher)
-      const matcher = new MetadataMatcher(metadataMatcher)
-      return test(`route ${matcher}`, ({ info }) => matcher.matches(info.routeMetadata))
-    }
+    case 'sourcedMetadata':
+      return sourcedMetadata(rule.value)
     case 'requestedServerName': {
       const matcher = compileStringMatcher(rule.value)
       return test(`SNI ${matcher}`, ({ connection }) => matcher.matches(connection.sni))

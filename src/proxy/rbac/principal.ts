@@ -1,6 +1,5 @@
 import type { Principal } from '#gen/envoy/config/rbac/v3/rbac_pb.js'
 import { ConfigError } from '../context.ts'
-import { MetadataMatcher } from '../http/router/metadata-matcher.ts'
 import { compileStringMatcher, type StringMatcher } from '../http/router/string-matcher.ts'
 import type { TlsInfo } from '../listener/connection.ts'
 import {
@@ -13,12 +12,11 @@ import {
   type Matcher,
   metadata,
   not,
+  sourcedMetadata,
   test,
   under,
   urlPath,
 } from './matcher.ts'
-
-const FROM_ROUTE = 1
 
 /** Compiles a principal (source/extensions/filters/common/rbac/matchers.cc). Throws ConfigError. */
 export function compilePrincipal({ identifier }: Principal): Matcher {
@@ -49,13 +47,8 @@ export function compilePrincipal({ identifier }: Principal): Matcher {
       return urlPath(identifier.value)
     case 'metadata':
       return metadata(identifier.value)
-    case 'sourcedMetadata': {
-      const { metadataMatcher, metadataSource } = identifier.value
-      if (!metadataMatcher) throw new ConfigError(['sourced_metadata: metadata_matcher is required'])
-      if (metadataSource !== FROM_ROUTE) return metadata(metadataMatcher)
-      const matcher = new MetadataMatcher(metadataMatcher)
-      return test(`route ${matcher}`, ({ info }) => matcher.matches(info.routeMetadata))
-    }
+    case 'sourcedMetadata':
+      return sourcedMetadata(identifier.value)
     case 'filterState': {
       const { key, matcher } = identifier.value
       if (matcher.case !== 'stringMatch') throw new ConfigError(['filter_state: string_match is required'])

@@ -1,9 +1,9 @@
 import type { JsonObject } from '@bufbuild/protobuf'
-import type { Duration } from '@bufbuild/protobuf/wkt'
 import type { Metadata } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { TcpProxy } from '#gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import type { Runtime } from '../../runtime.ts'
 import { ConfigError, type ProxyContext } from '../context.ts'
+import { durationMs } from '../http/config.ts'
 import type { StreamInfo } from '../stream-info.ts'
 import { xxHash64 } from '../upstream/hash.ts'
 import { compileTunnel, type TunnelConfig } from './tunnel.ts'
@@ -72,16 +72,16 @@ export function compileTcpProxy(config: TcpProxy, context: ProxyContext): TcpPro
   return {
     statPrefix: config.statPrefix,
     pickRoute: (runtime) => pick(routes, total, runtime),
-    idleTimeout: config.idleTimeout ? milliseconds(config.idleTimeout) : IDLE_TIMEOUT_MS,
+    idleTimeout: durationMs(config.idleTimeout) ?? IDLE_TIMEOUT_MS,
     hash: compileHash(config),
     maxConnectAttempts: config.maxConnectAttempts ?? 1,
     backoff,
-    maxDuration: config.maxDownstreamConnectionDuration ? milliseconds(config.maxDownstreamConnectionDuration) : 0,
+    maxDuration: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
     maxDurationJitter: config.maxDownstreamConnectionDurationJitterPercentage?.value ?? 0,
     tunnel,
     earlyData: config.maxEarlyDataBytes ?? 0,
     waitForData: config.upstreamConnectMode === ON_DOWNSTREAM_DATA,
-    logInterval: milliseconds(config.accessLogOptions?.accessLogFlushInterval ?? config.accessLogFlushInterval),
+    logInterval: durationMs(config.accessLogOptions?.accessLogFlushInterval ?? config.accessLogFlushInterval) ?? 0,
     logOnConnected: config.accessLogOptions?.flushAccessLogOnConnected ?? config.flushAccessLogOnConnected,
     logOnStart: config.accessLogOptions?.flushAccessLogOnStart ?? false,
   }
@@ -89,8 +89,8 @@ export function compileTcpProxy(config: TcpProxy, context: ProxyContext): TcpPro
 
 function compileBackoff(config: TcpProxy, errors: string[]): TcpProxyConfig['backoff'] {
   if (!config.backoffOptions) return undefined
-  const base = milliseconds(config.backoffOptions.baseInterval)
-  const max = config.backoffOptions.maxInterval ? milliseconds(config.backoffOptions.maxInterval) : 10 * base
+  const base = durationMs(config.backoffOptions.baseInterval) ?? 0
+  const max = durationMs(config.backoffOptions.maxInterval) ?? 10 * base
   if (max < base) {
     errors.push('max_backoff_interval must be greater or equal to base_backoff_interval')
     return undefined
@@ -147,9 +147,4 @@ function pick(routes: readonly WeightedRoute[], total: number, runtime: Runtime)
 function lbMetadata(metadata: Metadata | undefined): Readonly<Record<string, unknown>> | undefined {
   const match: JsonObject | undefined = metadata?.filterMetadata[LB_NAMESPACE]
   return match && Object.keys(match).length > 0 ? match : undefined
-}
-
-/** A Duration in milliseconds; 0 when there is none. */
-export function milliseconds(duration: Duration | undefined): number {
-  return duration ? Number(duration.seconds) * 1000 + duration.nanos / 1e6 : 0
 }

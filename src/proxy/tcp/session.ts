@@ -1,5 +1,6 @@
 import type { Timer } from '../../runtime.ts'
 import type { Transport } from '../listener/connection.ts'
+import { PER_CONNECTION_CLUSTER } from '../listener/network/sni-cluster.ts'
 import type { AccessLogType, ResponseFlag, StreamInfo } from '../stream-info.ts'
 import type { Cluster, ConnectCallbacks, LoadBalancerContext, Pending } from '../upstream/cluster.ts'
 import type { Host } from '../upstream/host.ts'
@@ -11,8 +12,7 @@ import { openTunnel } from './tunnel.ts'
 /** The code of a connection that the peer has reset. */
 const RESET = 'ECONNRESET'
 
-/** Filter state by which filters before this one choose for one connection (source/common/tcp_proxy/tcp_proxy.cc). */
-const PER_CONNECTION_CLUSTER = 'envoy.tcp_proxy.cluster'
+/** Filter state by which a filter before this one sets the idle timeout of one connection, ms (source/common/tcp_proxy/tcp_proxy.cc). */
 const PER_CONNECTION_IDLE_TIMEOUT = 'envoy.tcp_proxy.per_connection_idle_timeout_ms'
 
 /**
@@ -85,6 +85,11 @@ export class TcpSession implements ConnectCallbacks {
   endUnstarted(): void {
     this.shared.stats.cxTotal.inc()
     this.finish()
+  }
+
+  /** Bytes that Envoy believes to be in the buffer of reads: those of the last one. */
+  get buffered(): number {
+    return this.downstream.lastRead ?? 0
   }
 
   private connect(): void {
@@ -318,6 +323,8 @@ export class TcpSession implements ConnectCallbacks {
     this.durationTimer?.cancel()
     this.logTimer?.cancel()
     this.info.end = this.shared.context.runtime.now()
+    // What a filter before this one has kept to itself.
+    this.shared.stats.rxBytes.add(Math.max(0, this.downstream.bytesRead - this.info.bytesReceived))
     this.shared.sessions.delete(this)
     this.log('TcpConnectionEnd')
   }

@@ -49,5 +49,5 @@ export interface TcpProxyShared {
   readonly loggers: readonly AccessLogger[]
   readonly stats: TcpProxyStats
   readonly listenerName: string
-  readonly sessions: Set<object>
+  readonly sessions: Set<{ readonly buffered: number }>
 }

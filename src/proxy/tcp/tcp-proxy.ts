@@ -1,6 +1,7 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { TcpProxy } from '#gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
+import { RouterStats } from '../http/router/router-stats.ts'
 import type { Transport } from '../listener/connection.ts'
 import { compileAccessLoggers } from '../observe/formatter.ts'
 import { compileTcpProxy } from './config.ts'
@@ -15,6 +16,7 @@ export const tcpProxy: TerminalFilterFactory = (
 ): ConnectionHandler => {
   const proto = message as TcpProxy
   const config = compileTcpProxy(proto, context)
+  if (config.tunnel) new RouterStats(context.stats, `tcp.${config.statPrefix}.tcpproxy_tunneling.`)
   const shared: TcpProxyShared = {
     config,
     context,
@@ -23,6 +25,11 @@ export const tcpProxy: TerminalFilterFactory = (
     listenerName: listener.name,
     sessions: new Set(),
   }
+  const stopCounting = context.stats.onShow(() => {
+    let buffered = 0
+    for (const session of shared.sessions) buffered += session.buffered
+    shared.stats.rxBuffered.set(buffered)
+  })
   return {
     onConnection(transport: Transport): void {
       new TcpSession(shared, transport).start()
@@ -32,7 +39,7 @@ export const tcpProxy: TerminalFilterFactory = (
       new TcpSession(shared, transport).endUnstarted()
     },
     whenWarm: (ready) => ready(),
-    close() {},
+    close: stopCounting,
     get connections() {
       return shared.sessions.size
     },

@@ -50,7 +50,6 @@ const KNOWN_VALIDATION = new Set([
   'matchSubjectAltNames',
   'crl',
   'trustChainVerification',
-  'maxVerifyDepth',
 ])
 const ACCEPT_UNTRUSTED = 1
 const VERSIONS: readonly tls.SecureVersion[] = ['TLSv1.2', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3']

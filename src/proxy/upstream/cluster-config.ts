@@ -8,6 +8,7 @@ import type { Runtime } from '../../runtime.ts'
 import { typeNameOf, unpack } from '../../xds/messages.ts'
 import { ConfigError } from '../context.ts'
 import { durationMs, Problems } from '../http/config.ts'
+import { type KeepAlive, keepAliveOf } from '../net/keep-alive.ts'
 import { type Assignment, compileAssignment, compileMetadata } from './assignment.ts'
 import { type BalancerFactory, compileBalancer } from './balancers/factory.ts'
 import type { DnsBackoff } from './discovery/dns-backoff.ts'
@@ -47,6 +48,7 @@ export type DiscoverySettings =
   | { readonly type: 'sub-clusters'; readonly settings: SubClusterSettings }
   | { readonly type: 'aggregate'; readonly clusters: readonly string[]; readonly panicThreshold: number }
 
+/** Which addresses of a name are asked for: `dns_lookup_family`. */
 export type DnsFamily = 'auto' | 'v4' | 'v6' | 'v4-preferred' | 'all'
 
 /** Where connections come from. */
@@ -72,7 +74,8 @@ export interface ClusterSettings {
   /** 0 = each change acts at once. */
   readonly mergeWindow: number
   readonly bind: UpstreamBind | undefined
-  readonly keepAliveMs: number | undefined
+  /** Undefined: no probes. */
+  readonly keepAlive: KeepAlive | undefined
   readonly closeOnHealthFailure: boolean
   readonly closeOnHostSetChange: boolean
   readonly metadata: Metadata
@@ -198,7 +201,6 @@ export function compileCluster(proto: ClusterProto, runtime: Runtime): ClusterSe
       'Cannot use hostname for consistent hashing loadbalancing for this type of cluster',
     )
   const http = forwardProxyHttp(proto, compileHttpOptions(proto, bufferLimit, problems), problems)
-  const keepAlive = proto.upstreamConnectionOptions?.tcpKeepalive
   const settings: ClusterSettings = {
     name: proto.name,
     observabilityName: proto.altStatName === '' ? proto.name : proto.altStatName,
@@ -210,8 +212,7 @@ export function compileCluster(proto: ClusterProto, runtime: Runtime): ClusterSe
     balancer,
     mergeWindow: durationMs(proto.commonLbConfig?.updateMergeWindow) ?? 1000,
     bind: compileBind(proto, problems),
-    // Linux' own default until the first probe.
-    keepAliveMs: keepAlive ? (keepAlive.keepaliveTime ?? 7200) * 1000 : undefined,
+    keepAlive: keepAliveOf(proto.upstreamConnectionOptions?.tcpKeepalive),
     closeOnHealthFailure: proto.closeConnectionsOnHostHealthFailure,
     closeOnHostSetChange: proto.commonLbConfig?.closeConnectionsOnHostSetChange ?? false,
     metadata: compileMetadata(proto.metadata),

@@ -6,6 +6,7 @@ import { schemaOf } from '../../xds/messages.ts'
 import { ConfigError, type LogFiles } from '../context.ts'
 import { Problems } from '../http/config.ts'
 import type { AddressBook } from '../listener/connection.ts'
+import { canSetProbes } from '../net/keep-alive.ts'
 import type { Gauge, StatsStore } from '../observe/stats.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import { type Assignment, compileAssignment } from './assignment.ts'
@@ -38,6 +39,8 @@ export interface ClusterManagerOptions {
   readonly locality?: { readonly region: string; readonly zone: string; readonly subZone: string } | undefined
   /** The static cluster that this proxy belongs to, for zone-aware routing. */
   readonly localClusterName?: string | undefined
+  /** Told of config that is understood, but has no effect on this machine. */
+  readonly notEnforced?: ((path: string) => void) | undefined
 }
 
 /** A cluster as config dumps show it. */
@@ -88,6 +91,7 @@ export class ClusterControl implements ClusterManager, ClusterMaker {
   private readonly internal = new Set<string>()
   private sorted: readonly RuntimeCluster[] | undefined
   private readonly local: LocalCluster | undefined
+  private readonly notEnforced: ((path: string) => void) | undefined
 
   constructor(options: ClusterManagerOptions) {
     const { stats } = options
@@ -95,6 +99,7 @@ export class ClusterControl implements ClusterManager, ClusterMaker {
     for (const name of ['cluster_added', 'cluster_modified', 'cluster_removed']) counter(name)
     this.activeGauge = stats.gauge('cluster_manager.active_clusters')
     this.warmingGauge = stats.gauge('cluster_manager.warming_clusters')
+    this.notEnforced = options.notEnforced
     this.local = options.localClusterName ? new LocalCluster(options.localClusterName) : undefined
     this.deps = {
       runtime: options.runtime,
@@ -242,14 +247,6 @@ export class ClusterControl implements ClusterManager, ClusterMaker {
     return [...this.warming.keys()].sort()
   }
 
-  /** Names of clusters that CDS brought, warming ones too; sorted. */
-  dynamicNames(): readonly string[] {
-    return this.entries()
-      .filter((e) => e.dynamic && !this.internal.has(e.name))
-      .map((e) => e.name)
-      .filter((name, i, all) => all.indexOf(name) === i)
-  }
-
   /** For config dumps: sorted by name, the warming version after the active one. */
   entries(): ClusterEntry[] {
     const of = (map: Map<string, Held>, warming: boolean) =>
@@ -289,6 +286,9 @@ export class ClusterControl implements ClusterManager, ClusterMaker {
 
   private create(config: ClusterProto, version: string, viaApi: boolean): RuntimeCluster {
     const settings = compileCluster(config, this.deps.runtime)
+    if (settings.keepAlive?.stated && !canSetProbes())
+      this.notEnforced?.('cluster.upstream_connection_options.tcp_keepalive: probes and interval, without koffi')
+    if (config.waitForWarmOnInit === false) this.notEnforced?.('cluster.wait_for_warm_on_init')
     try {
       const cluster: RuntimeCluster = new RuntimeCluster(
         config,

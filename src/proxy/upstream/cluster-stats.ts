@@ -1,3 +1,4 @@
+import { http1CodecStats } from '../http1/stats.ts'
 import { Http2Stats } from '../http2/stats.ts'
 import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
 import type { BalancerStats } from './balancers/balancer.ts'
@@ -5,7 +6,7 @@ import type { ClusterStatsView } from './cluster.ts'
 
 const COUNTERS = `assignment_stale assignment_timeout_received assignment_use_cached bind_errors lb_healthy_panic lb_local_cluster_not_ok
 lb_recalculate_zone_structures lb_subsets_created lb_subsets_fallback lb_subsets_fallback_panic lb_subsets_removed
-lb_subsets_selected lb_zone_cluster_too_small lb_zone_no_capacity_left lb_zone_number_differs
+lb_subsets_selected lb_zone_cluster_too_small lb_zone_no_capacity_left
 lb_zone_routing_all_directly lb_zone_routing_cross_zone lb_zone_routing_sampled membership_change
 original_dst_host_invalid retry_or_shadow_abandoned update_attempt update_empty update_failure update_no_rebuild
 update_success upstream_cx_close_notify upstream_cx_connect_attempts_exceeded upstream_cx_connect_fail
@@ -35,12 +36,15 @@ export class ClusterStats implements ClusterStatsView {
   readonly prefix: string
   private readonly store: StatsStore
   private readonly responses = new Map<number, readonly Counter[]>()
-  private readonly requestTime: Histogram
+  private requestTime: Histogram | undefined
   private internalTime: Histogram | undefined
   private externalTime: Histogram | undefined
   private http2Stats: Http2Stats | undefined
+  private http1Begun = false
   readonly connectMs: Histogram
   readonly lengthMs: Histogram
+  /** Requests that a connection had carried when it closed. */
+  readonly rqPerCx: Histogram
   readonly cxTotal: Counter
   readonly cxActive: Gauge
   readonly cxHttp1Total: Counter
@@ -55,6 +59,7 @@ export class ClusterStats implements ClusterStatsView {
   readonly cxNoneHealthy: Counter
   readonly cxRxBytes: Counter
   readonly cxTxBytes: Counter
+  readonly cxRxBuffered: Gauge
   readonly rqTotal: Counter
   readonly rqActive: Gauge
   readonly rqPendingTotal: Counter
@@ -76,7 +81,7 @@ export class ClusterStats implements ClusterStatsView {
     this.store = store
     for (const c of COUNTERS.split(/\s/)) this.counter(c)
     for (const g of GAUGES.split(/\s/)) this.gauge(g)
-    this.requestTime = store.histogram(`${this.prefix}upstream_rq_time`)
+    this.rqPerCx = this.histogram('upstream_rq_per_cx')
     this.connectMs = store.histogram(`${this.prefix}upstream_cx_connect_ms`)
     this.lengthMs = store.histogram(`${this.prefix}upstream_cx_length_ms`)
     this.cxTotal = this.counter('upstream_cx_total')
@@ -93,6 +98,7 @@ export class ClusterStats implements ClusterStatsView {
     this.cxNoneHealthy = this.counter('upstream_cx_none_healthy')
     this.cxRxBytes = this.counter('upstream_cx_rx_bytes_total')
     this.cxTxBytes = this.counter('upstream_cx_tx_bytes_total')
+    this.cxRxBuffered = this.gauge('upstream_cx_rx_bytes_buffered')
     this.rqTotal = this.counter('upstream_rq_total')
     this.rqActive = this.gauge('upstream_rq_active')
     this.rqPendingTotal = this.counter('upstream_rq_pending_total')
@@ -108,6 +114,7 @@ export class ClusterStats implements ClusterStatsView {
     this.membershipExcluded = this.gauge('membership_excluded')
     this.balancer = {
       healthyPanic: this.counter('lb_healthy_panic'),
+      gauge: (gauge) => this.gauge(gauge),
       requestsActive: this.rqActive,
       recalculateZones: this.counter('lb_recalculate_zone_structures'),
       localClusterNotOk: this.counter('lb_local_cluster_not_ok'),
@@ -130,6 +137,13 @@ export class ClusterStats implements ClusterStatsView {
   get http2(): Http2Stats {
     this.http2Stats ??= new Http2Stats(this.store, this.prefix)
     return this.http2Stats
+  }
+
+  /** A connection speaks HTTP/1: the counters of its codec come to be with the first. */
+  beginHttp1(): void {
+    if (this.http1Begun) return
+    this.http1Begun = true
+    http1CodecStats(this.store, this.prefix)
   }
 
   counter(name: string): Counter {
@@ -171,6 +185,7 @@ export class ClusterStats implements ClusterStatsView {
   }
 
   recordRequestTime(ms: number, internal: boolean, canary: boolean): void {
+    this.requestTime ??= this.histogram('upstream_rq_time')
     this.requestTime.record(ms)
     if (internal) {
       this.internalTime ??= this.histogram('internal.upstream_rq_time')

@@ -4,6 +4,7 @@ import { createClientConnection } from '../http1/client.ts'
 import type { Http1ClientSettings } from '../http1/settings.ts'
 import { createHttp2ClientConnection, type Http2ClientOptions } from '../http2/client.ts'
 import type { AddressBook, Transport, TransportHandler } from '../listener/connection.ts'
+import type { KeepAlive } from '../net/keep-alive.ts'
 import { type ConnectAttempt, connectTransport } from '../net/transport.ts'
 import type { UpstreamBind } from './cluster-config.ts'
 import type { ClusterStats } from './cluster-stats.ts'
@@ -18,8 +19,8 @@ export interface DialSettings {
   /** Logical source address from upstream_bind_config. */
   readonly bind: UpstreamBind | undefined
   readonly bufferLimit: number
-  /** tcp_keepalive: ms until the first probe; undefined = off. */
-  readonly keepAliveMs: number | undefined
+  /** Undefined: no probes. */
+  readonly keepAlive: KeepAlive | undefined
   readonly stats: ClusterStats
   /** Some limit is tight enough for the order of accepting and connecting to show. */
   readonly tightLimits: boolean
@@ -74,7 +75,7 @@ export function dial(target: DialTarget, settings: DialSettings, watcher: DialWa
       tls,
       yieldToAccepts: settings.tightLimits,
       preface: socket.preface && ((local, remote) => socket.preface?.(local, remote)),
-      keepAlive: settings.keepAliveMs === undefined ? undefined : { initialDelayMs: settings.keepAliveMs },
+      keepAlive: settings.keepAlive,
     },
     {
       onConnected: (transport) => {
@@ -82,7 +83,7 @@ export function dial(target: DialTarget, settings: DialSettings, watcher: DialWa
         watcher.onConnected(transport)
       },
       onFailed: (error, details) => {
-        if (error === 'TLS') socket.chargeFailure(details)
+        if (error === 'TLS' && details !== undefined) socket.chargeFailure(details)
         const local = LOCAL_ERRORS.has(error)
         if (local) settings.stats.counter('bind_errors').inc()
         watcher.onFailed(!local, details)
@@ -106,6 +107,7 @@ export class Http1Factory implements ConnectionFactory {
   }
 
   open(handler: ClientConnectionHandler, opened: ConnectionOpened): ConnectAttempt {
+    this.dialing.stats.beginHttp1()
     return dial(this.target, this.dialing, {
       onConnected: (transport) => opened.onOpen(createClientConnection(transport, this.http1, handler), transport),
       onFailed: (remote, details) => opened.onError(remote, details),
@@ -160,6 +162,7 @@ export class AutoFactory implements ConnectionFactory {
           transport.info.tls?.alpn === 'h2'
             ? createHttp2ClientConnection(transport, this.http2, handler)
             : createClientConnection(transport, this.http1, handler)
+        if (connection.protocol !== 'HTTP/2') this.dialing.stats.beginHttp1()
         opened.onOpen(connection, transport)
       },
       onFailed: (remote, details) => opened.onError(remote, details),
@@ -172,8 +175,11 @@ export class TrackedTransport implements Transport, TransportHandler {
   /** The transport itself; what is done to it looks like the peer's doing. */
   readonly inner: Transport
   private readonly onGone: (remote: boolean, transport: Transport) => void
+  private received = 0
+  private sent = 0
   private closing = false
   private sentEnd = false
+  private gotEnd = false
   /** Both sides have half-closed, the peer last. */
   private peerEndedLast = false
   handler: TransportHandler = IDLE
@@ -186,6 +192,15 @@ export class TrackedTransport implements Transport, TransportHandler {
   get info(): Transport['info'] {
     return this.inner.info
   }
+  /** Adds what was read and written since the last time to the cluster's counters. */
+  countBytes({ cxRxBytes, cxTxBytes }: ClusterStats): void {
+    const { bytesRead, bytesWritten } = this.inner
+    cxRxBytes.value += bytesRead - this.received
+    cxTxBytes.value += bytesWritten - this.sent
+    this.received = bytesRead
+    this.sent = bytesWritten
+  }
+
   get bytesRead(): number {
     return this.inner.bytesRead
   }
@@ -217,6 +232,7 @@ export class TrackedTransport implements Transport, TransportHandler {
     this.handler.onData(chunk)
   }
   onEnd(): void {
+    this.gotEnd = true
     this.peerEndedLast = this.sentEnd
     this.handler.onEnd()
   }
@@ -224,7 +240,7 @@ export class TrackedTransport implements Transport, TransportHandler {
     this.handler.onDrain()
   }
   onClose(error: string | undefined): void {
-    this.onGone(this.peerEndedLast || !this.closing, this.inner)
+    this.onGone(this.sentEnd && this.gotEnd ? this.peerEndedLast : !this.closing, this.inner)
     this.handler.onClose(error)
   }
 }

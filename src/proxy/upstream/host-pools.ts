@@ -74,6 +74,13 @@ export class HostPools {
     return pool
   }
 
+  /** As `HttpPool.countBytes`, of all pools. */
+  countBytes(): number {
+    let buffered = 0
+    for (const entries of this.byHost.values()) for (const { pool } of entries) buffered += pool.countBytes()
+    return buffered
+  }
+
   /** Forgets a pool that is empty, unless it is the plain one that the next request will want again. */
   onEmpty(pool: HttpPool): void {
     pool.uncount()

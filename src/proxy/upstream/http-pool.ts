@@ -108,9 +108,16 @@ export class HttpPool {
     for (const c of [...this.connections]) c.close()
   }
 
-  get connectionCount(): number {
-    return this.connections.size
+  /** Counts the bytes of all connections up to now; returns how many Envoy believes to be in their buffers. */
+  countBytes(): number {
+    let buffered = 0
+    for (const c of this.connections) {
+      c.countBytes()
+      buffered += c.buffered
+    }
+    return buffered
   }
+
   /** Requests in the queue. */
   get waiting(): number {
     return this.pendingCount
@@ -137,6 +144,7 @@ export class HttpPool {
       c.state = ConnectionState.BUSY
     }
     c.streams++
+    c.carried++
     const { stats: hostStats } = this.host
     hostStats.rqTotal.value++
     hostStats.rqActive.value++
@@ -252,6 +260,7 @@ export class HttpPool {
     this.host.stats.cxActive.dec()
     stats.chargeDestroy(remote, interrupted)
     stats.lengthMs.record(runtime.now() - c.startedAt)
+    stats.rqPerCx.record(c.carried)
     this.release(c.streams)
     c.streams = 0
     if (failure !== undefined) {

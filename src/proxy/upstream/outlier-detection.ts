@@ -30,8 +30,10 @@ export interface OutlierEvent {
   readonly rates: { readonly host: number; readonly average: number; readonly threshold: number } | undefined
 }
 
-/** What the router and the TCP proxy report of one attempt. */
-/** `alternate-timeout`: the client wanted a timeout told as a 204, and so it counts, unless errors are split. */
+/**
+ * What the router and the TCP proxy report of one attempt: the status, or a word. `alternate-timeout`: the client wanted
+ * a timeout told as a 204, and so it counts, unless errors are split.
+ */
 export type OutlierInput =
   | number
   | 'connect-success'
@@ -102,6 +104,7 @@ export class OutlierDetector {
     this.deprecatedTotal = stats.counter('outlier_detection.ejections_total')
     this.deprecated5xx = stats.counter('outlier_detection.ejections_consecutive_5xx')
     this.deprecatedSuccessRate = stats.counter('outlier_detection.ejections_success_rate')
+    stats.counter('outlier_detection.ejections_detected_degradation')
     for (const type of TYPES) {
       stats.counter(`outlier_detection.ejections_detected_${type}`)
       stats.counter(`outlier_detection.ejections_enforced_${type}`)

@@ -51,6 +51,7 @@ export interface ConnectFailure {
   readonly details: string | undefined
 }
 
+/** Where in its life a pooled connection is; numbers, for they are compared on every request. */
 export const ConnectionState = { CONNECTING: 0, READY: 1, BUSY: 2, DRAINING: 3, CLOSED: 4 } as const
 export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionState]
 
@@ -64,6 +65,8 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
   remaining: number
   /** Streams that it carries at a time. */
   limit: number
+  /** Streams that it has carried. */
+  carried = 0
   /** Streams on it now. */
   streams = 0
   idleSince = 0
@@ -159,8 +162,8 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
     } else if (this.state === ConnectionState.READY && this.streams === 0) this.pool.becameIdle(this)
   }
 
-  onDrain(): void {
-    if (this.connection?.protocol === 'HTTP/2') this.pool.owner.stats.counter('upstream_cx_close_notify').inc()
+  onDrain(told: boolean): void {
+    if (told) this.pool.owner.stats.counter('upstream_cx_close_notify').inc()
     this.drain()
   }
 
@@ -199,7 +202,13 @@ export class PooledConnection implements ClientConnectionHandler, ConnectionOpen
     this.pool.closed(this, false, this.streams > 0, undefined)
   }
 
-  private countBytes(): void {
+  /** Bytes that Envoy believes to be in the buffer of reads: those of the last one. */
+  get buffered(): number {
+    return this.transport?.lastRead ?? 0
+  }
+
+  /** Adds what was read and written since the last time to the cluster's counters. */
+  countBytes(): void {
     const { transport } = this
     if (transport === undefined) return
     const { cxRxBytes, cxTxBytes } = this.pool.owner.stats

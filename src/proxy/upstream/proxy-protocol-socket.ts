@@ -37,22 +37,12 @@ export function compileProxyProtocol(config: ProxyProtocolConfig | undefined, pa
   }
 }
 
-/**
- * Sends a PROXY header first, then whatever the inner socket sends
- * (source/extensions/transport_sockets/proxy_protocol/proxy_protocol.cc).
- */
-export class ProxyProtocolSocket implements UpstreamSocket {
-  private readonly settings: ProxyProtocolSettings
-  private readonly inner: UpstreamSocket
-  private readonly stats: ClusterStats
-  /** Each downstream connection has connections of its own, since their header names it. */
-  private readonly bound = new WeakMap<ConnectionInfo, UpstreamSocket>()
+/** A socket inside another one: TLS and its secrets are the inner one's. */
+abstract class Wrapper<T extends UpstreamSocket> implements UpstreamSocket {
+  protected readonly inner: T
 
-  constructor(settings: ProxyProtocolSettings, inner: UpstreamSocket, stats: ClusterStats) {
-    this.settings = settings
+  constructor(inner: T) {
     this.inner = inner
-    this.stats = stats
-    stats.counter('upstream.proxyprotocol.v2_tlvs_exceed_max_length')
   }
 
   get secure(): boolean {
@@ -88,6 +78,27 @@ export class ProxyProtocolSocket implements UpstreamSocket {
     this.inner.chargeFailure(details)
   }
 
+  abstract preface(local: Address, remote: Address): Buffer
+  abstract close(): void
+}
+
+/**
+ * Sends a PROXY header first, then whatever the inner socket sends
+ * (source/extensions/transport_sockets/proxy_protocol/proxy_protocol.cc).
+ */
+export class ProxyProtocolSocket extends Wrapper<UpstreamSocket> {
+  private readonly settings: ProxyProtocolSettings
+  private readonly stats: ClusterStats
+  /** Each downstream connection has connections of its own, since their header names it. */
+  private readonly bound = new WeakMap<ConnectionInfo, UpstreamSocket>()
+
+  constructor(settings: ProxyProtocolSettings, inner: UpstreamSocket, stats: ClusterStats) {
+    super(inner)
+    this.settings = settings
+    this.stats = stats
+    stats.counter('upstream.proxyprotocol.v2_tlvs_exceed_max_length')
+  }
+
   close(): void {
     this.inner.close()
   }
@@ -121,53 +132,19 @@ export class ProxyProtocolSocket implements UpstreamSocket {
 }
 
 /** The same for one downstream connection. */
-class BoundSocket implements UpstreamSocket {
+class BoundSocket extends Wrapper<ProxyProtocolSocket> {
   readonly transient = true
-  private readonly outer: ProxyProtocolSocket
   private readonly head: Buffer
 
   constructor(outer: ProxyProtocolSocket, head: Buffer) {
-    this.outer = outer
+    super(outer)
     this.head = head
-  }
-
-  get secure(): boolean {
-    return this.outer.secure
-  }
-  get ready(): boolean {
-    return this.outer.ready
-  }
-  get settled(): boolean {
-    return this.outer.settled
-  }
-  get fetchTimeout(): number {
-    return this.outer.fetchTimeout
-  }
-
-  onChange(fn: () => void): void {
-    this.outer.onChange(fn)
-  }
-
-  tlsOptions(
-    sni: string | undefined,
-    alpn: readonly string[] | undefined,
-    fallback: readonly string[],
-  ): ClientTlsOptions | undefined {
-    return this.outer.tlsOptions(sni, alpn, fallback)
-  }
-
-  chargeHandshake(info: TlsInfo | undefined): void {
-    this.outer.chargeHandshake(info)
-  }
-
-  chargeFailure(details: string): void {
-    this.outer.chargeFailure(details)
   }
 
   preface(): Buffer {
     return this.head
   }
 
-  /** The outer one is the cluster's. */
+  /** The one that it is for is the cluster's. */
   close(): void {}
 }

@@ -59,8 +59,8 @@ export class PriorityResources {
     stats: StatsStore,
   ) {
     const make = (max: number, name: string, open: string, track = t?.trackRemaining) => {
-      const remaining = stats.gauge(`${prefix}remaining_${name}`)
-      return new Resource(max, stats.gauge(`${prefix}${open}`), track ? remaining : undefined)
+      const remaining = track ? stats.gauge(`${prefix}remaining_${name}`) : undefined
+      return new Resource(max, stats.gauge(`${prefix}${open}`), remaining)
     }
     const budget = t?.retryBudget
     this.connections = make(t?.maxConnections ?? 1024, 'cx', 'cx_open')

@@ -1,7 +1,6 @@
 import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
 import type { Runtime, Timer } from '../../runtime.ts'
 import type { ClientStreamHandler } from '../http/codec.ts'
-import type { Http2ClientOptions } from '../http2/client.ts'
 import type { Assignment } from './assignment.ts'
 import { AutoSni } from './auto-sni.ts'
 import type {
@@ -29,12 +28,12 @@ import { HostTable } from './host-table.ts'
 import { HttpPool, type PoolOwner } from './http-pool.ts'
 import { OutlierDetector, type OutlierInput } from './outlier-detection.ts'
 import { poolFactory } from './pool-factory.ts'
-import type { ConnectionFactory } from './pooled-connection.ts'
 import type { AssignmentPolicy, HostSet } from './priority-set.ts'
 import { Resources } from './resources.ts'
 import { openTcp } from './tcp-connect.ts'
 import { TransportSockets, type UpstreamSocket } from './transport-socket.ts'
 import type { HostConfig, UpstreamHost } from './upstream-host.ts'
+import { http2Options, likelyProtocol, poolProtocol } from './upstream-protocol.ts'
 
 /** One cluster at work (source/common/upstream/upstream_impl.cc, cluster_manager_impl.cc ClusterEntry). */
 export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, HealthCheckerOwner {
@@ -70,6 +69,7 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
   private isWarm = false
   private closed = false
   private readonly autoSni: AutoSni | undefined
+  private readonly stopCounting: () => void
 
   /** Throws ConfigError for what its transport sockets refuse. `warmed` is called once, maybe inside `start`. */
   constructor(
@@ -97,12 +97,18 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
       book: deps.book,
       bind: settings.bind,
       bufferLimit: settings.bufferLimit,
-      keepAliveMs: settings.keepAliveMs,
+      keepAlive: settings.keepAlive,
       stats: this.stats,
       tightLimits: this.resources.tight,
     }
     this.pools = new HostPools((host, key) => {
-      const factory = poolFactory(host, key, this.dialing, settings.http, this.http2Options())
+      const factory = poolFactory(
+        host,
+        key,
+        this.dialing,
+        settings.http,
+        http2Options(this.settings.http, this.stats, this.runtime),
+      )
       return new HttpPool(this, host, this.resources.of(key.priority), factory)
     })
     this.discovery = createDiscovery(this, deps, known)
@@ -119,9 +125,14 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
       )
     }
     const { dialing, sockets } = this
-    this.health = createHealthChecker(this, { dialing, sockets, http2: () => this.http2Options() }, deps.logs)
+    this.health = createHealthChecker(
+      this,
+      { dialing, sockets, http2: () => http2Options(this.settings.http, this.stats, this.runtime) },
+      deps.logs,
+    )
     if (this.health) this.failHealthNow = (host) => this.health?.failNow(host as UpstreamHost)
     this.sockets.onChange(() => this.checkWarm())
+    this.stopCounting = deps.stats.onShow(() => this.countBytes())
   }
 
   get name(): string {
@@ -152,6 +163,16 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
     return this.isWarm
   }
 
+  /** Bytes are counted when a request ends, and when somebody looks. */
+  private countBytes(): void {
+    let buffered = this.pools.countBytes()
+    for (const tracked of this.byteConnections.keys()) {
+      tracked.countBytes(this.stats)
+      buffered += tracked.inner.lastRead ?? 0
+    }
+    this.stats.cxRxBuffered.set(buffered)
+  }
+
   /** Starts discovery. */
   start(): void {
     this.stats.gauge('warming_state').set(1)
@@ -171,6 +192,7 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
   /** Stops discovery and lets connections finish: the cluster was removed or replaced. */
   close(): void {
     this.closed = true
+    this.stopCounting()
     this.secretsTimer?.cancel()
     this.discovery?.stop()
     this.outlier?.close()
@@ -212,6 +234,8 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
       this.health ? arrangeChecked(configs, this.hosts, this.settings) : configs,
       policy,
     )
+    // Each host that discovery tells is resolved anew, known or not.
+    for (const { metadata } of configs) this.sockets.count(metadata)
     this.outlier?.setHosts(this.hosts.all)
     for (const host of removed) this.pools.drain(host)
     if (this.settings.closeOnHostSetChange && added.length + removed.length > 0)
@@ -262,29 +286,8 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
     return host
   }
 
-  /** What a request goes upstream by. */
-  private protocolFor(downstream: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'): ConnectionFactory['protocol'] {
-    switch (this.settings.http.protocol) {
-      case 'http1':
-        return 'HTTP/1.1'
-      case 'http2':
-        return 'HTTP/2'
-      case 'downstream':
-        return downstream === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1'
-      default:
-        return 'auto'
-    }
-  }
-
   upstreamProtocol(downstream: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'): 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2' {
-    const { protocol } = this.settings.http
-    if (protocol === 'downstream') return downstream
-    return protocol === 'http1' ? 'HTTP/1.1' : 'HTTP/2'
-  }
-
-  private http2Options(): Http2ClientOptions {
-    const { http2: settings, maxHeadersCount } = this.settings.http
-    return { runtime: this.runtime, settings, stats: this.stats.http2, maxHeadersCount }
+    return likelyProtocol(this.settings.http, downstream)
   }
 
   /** As `chooseHost`, without counting that there is none. */
@@ -312,7 +315,7 @@ export class RuntimeCluster implements Cluster, PoolOwner, DiscoverySink, Health
     const sni = secure ? (context.upstreamServerName ?? this.autoSni?.of(context)) : undefined
     const alpn = secure ? context.upstreamAlpn : undefined
     return this.pools
-      .get(upstream, priority, this.protocolFor(downstreamProtocol), socket, sni, alpn)
+      .get(upstream, priority, poolProtocol(this.settings.http, downstreamProtocol), socket, sni, alpn)
       .newStream(handler, callbacks)
   }
 

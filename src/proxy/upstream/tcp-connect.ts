@@ -147,13 +147,13 @@ class Opening implements Pending {
     host.stats.rqActive.inc()
     resources.default.requests.inc()
     this.owner.reportConnect(host, 'success')
-    const tracked: TrackedTransport = new TrackedTransport(transport, (remote, inner) => {
+    const tracked: TrackedTransport = new TrackedTransport(transport, (remote) => {
       this.owner.byteConnections.delete(tracked)
       stats.rqActive.dec()
       host.stats.rqActive.dec()
       resources.default.requests.dec()
-      stats.cxRxBytes.add(inner.bytesRead)
-      stats.cxTxBytes.add(inner.bytesWritten)
+      tracked.countBytes(stats)
+      stats.rqPerCx.record(1)
       this.gone(remote, true)
     })
     this.owner.byteConnections.set(tracked, host)

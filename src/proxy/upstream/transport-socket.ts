@@ -5,6 +5,7 @@ import { ConfigError } from '../context.ts'
 import { Problems } from '../http/config.ts'
 import type { Address, CertificateInfo, ConnectionInfo, TlsInfo } from '../listener/connection.ts'
 import type { ClientTlsOptions } from '../net/transport.ts'
+import type { Counter } from '../observe/stats.ts'
 import { CommonTls } from '../tls/common-context.ts'
 import { verifySanList } from '../tls/san-match.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
@@ -71,7 +72,12 @@ const SSL_COUNTERS = [
   'ocsp_staple_requests',
   'ocsp_staple_responses',
   'session_reused',
-  'was_key_usage_invalid',
+]
+
+const FACTORY_COUNTERS = [
+  'downstream_context_secrets_not_ready',
+  'ssl_context_update_by_sds',
+  'upstream_context_secrets_not_ready',
 ]
 
 /** UpstreamTlsContext: TLS towards hosts (source/common/tls/client_ssl_socket.cc). */
@@ -82,8 +88,8 @@ export class TlsSocket implements UpstreamSocket {
   private readonly resume: boolean
   private readonly autoSan: boolean
   private readonly stats: ClusterStats
-  /** The last session; it belongs to the secrets it was made with. */
-  private session: Buffer | undefined
+  /** The last session; it belongs to the secrets it was made with, and to one name. */
+  private session: { readonly name: string; readonly ticket: Buffer } | undefined
 
   /** Throws ConfigError. */
   constructor(socket: TransportSocket, path: string, autoSan: boolean, secrets: SecretProvider, stats: ClusterStats) {
@@ -92,14 +98,17 @@ export class TlsSocket implements UpstreamSocket {
     if (config === undefined) throw new ConfigError([`${at}: value is required`])
     const problems = new Problems()
     problems.refuseUnknown(config, TLS_KNOWN, at)
+    // Certificates are not asked what their keys are for, whatever the default of the day.
+    if (config.enforceRsaKeyUsage) problems.add(`${at}.enforce_rsa_key_usage`, 'not supported')
     problems.throwIfAny()
     const common = config.commonTlsContext ?? make('envoy.extensions.transport_sockets.tls.v3.CommonTlsContext')
     if (common.tlsCertificates.length > 1 || common.tlsCertificateSdsSecretConfigs.length > 1)
       throw new ConfigError([
         `${at}.common_tls_context: Multiple TLS certificates are not supported for client contexts`,
       ])
-    this.common = new CommonTls(common, 'TLSv1.3', secrets, `${at}.common_tls_context`)
+    this.common = new CommonTls(common, 'TLSv1.2', secrets, `${at}.common_tls_context`)
     this.common.onChange(() => {
+      stats.counter('client_ssl_socket_factory.ssl_context_update_by_sds').inc()
       this.session = undefined
     })
     this.sni = config.sni
@@ -107,6 +116,7 @@ export class TlsSocket implements UpstreamSocket {
     this.autoSan = autoSan
     this.stats = stats
     for (const name of SSL_COUNTERS) stats.counter(`ssl.${name}`)
+    for (const name of FACTORY_COUNTERS) stats.counter(`client_ssl_socket_factory.${name}`)
   }
 
   get ready(): boolean {
@@ -146,10 +156,10 @@ export class TlsSocket implements UpstreamSocket {
       context: built.context,
       sni: name,
       alpn: alpn ?? (this.common.alpn.length > 0 ? this.common.alpn : fallback),
-      session: this.session,
+      session: this.session?.name === name ? this.session.ticket : undefined,
       onSession: this.resume
-        ? (session) => {
-            if (this.common.built === built) this.session = session
+        ? (ticket) => {
+            if (this.common.built === built) this.session = { name, ticket }
           }
         : undefined,
       verifyChain: built.verifyChain,
@@ -162,12 +172,14 @@ export class TlsSocket implements UpstreamSocket {
     if (info === undefined) return
     this.stats.counter(`ssl.versions.${info.version}`).inc()
     this.stats.counter(`ssl.ciphers.${info.cipher}`).inc()
+    if (info.group !== undefined) this.stats.counter(`ssl.curves.${info.group}`).inc()
   }
 
   chargeFailure(details: string): void {
     if (details.includes('CERTIFICATE_VERIFY_FAILED')) {
       if (!/SAN|cert.hash/.test(details)) this.stats.counter('ssl.fail_verify_error').inc()
-    } else if (details.startsWith('TLS_error')) this.stats.counter('ssl.connection_error').inc()
+    } else if (details.startsWith('TLS_error') && !details.includes('system library'))
+      this.stats.counter('ssl.connection_error').inc()
   }
 
   close(): void {
@@ -201,6 +213,8 @@ interface SocketMatch {
   readonly name: string
   readonly match: readonly (readonly [string, string])[]
   readonly socket: UpstreamSocket
+  /** How often it was the one. */
+  readonly count: Counter
 }
 
 const MATCH_NAMESPACE = 'envoy.transport_socket_match'
@@ -209,15 +223,18 @@ const MATCH_NAMESPACE = 'envoy.transport_socket_match'
 export class TransportSockets {
   private readonly matches: readonly SocketMatch[]
   private readonly fallback: UpstreamSocket
+  private readonly fallbackCount: Counter
 
   /** Throws ConfigError with the problems of all of them. */
   constructor(cluster: ClusterProto, autoSan: boolean, secrets: SecretProvider, stats: ClusterStats) {
     const problems = new Problems()
     const compile = (socket: TransportSocket | undefined, path: string) =>
       problems.collect('', () => compileSocket(socket, path, autoSan, secrets, stats)) ?? rawBuffer
+    this.fallbackCount = stats.counter('default.total_match_count')
     this.fallback = compile(cluster.transportSocket, 'transport_socket')
     this.matches = cluster.transportSocketMatches.map((m, i) => ({
       name: m.name,
+      count: stats.counter(`${m.name}.total_match_count`),
       match: Object.entries(m.match ?? {}).map(([key, value]) => [key, JSON.stringify(value)] as const),
       socket: compile(m.transportSocket, `transport_socket_matches[${i}].transport_socket`),
     }))
@@ -229,12 +246,20 @@ export class TransportSockets {
 
   /** The socket for an endpoint. */
   resolve(metadata: Metadata): UpstreamSocket {
+    return this.match(metadata)?.socket ?? this.fallback
+  }
+
+  /** Counts which socket an endpoint has. */
+  count(metadata: Metadata): void {
+    ;(this.match(metadata)?.count ?? this.fallbackCount).inc()
+  }
+
+  private match(metadata: Metadata): SocketMatch | undefined {
+    if (this.matches.length === 0) return undefined
     const labels = metadata.get(MATCH_NAMESPACE)
-    for (const m of this.matches) {
-      if (m.match.every(([key, value]) => labels !== undefined && JSON.stringify(labels[key]) === value))
-        return m.socket
-    }
-    return this.fallback
+    return this.matches.find((m) =>
+      m.match.every(([key, value]) => labels !== undefined && JSON.stringify(labels[key]) === value),
+    )
   }
 
   get ready(): boolean {

@@ -19,12 +19,13 @@ const KNOWN = new Set([
   'filterEnforced',
   'requestHeadersToAddWhenNotEnforced',
   'responseHeadersToAdd',
-  'stage',
   'localRateLimitPerDownstreamConnection',
   'enableXRatelimitHeaders',
+  'rateLimitedAsResourceExhausted',
+  // About descriptors, which are refused: without any these change nothing.
+  'stage',
   'vhRateLimits',
   'alwaysConsumeDefaultTokenBucket',
-  'rateLimitedAsResourceExhausted',
   'maxDynamicDescriptors',
 ])
 

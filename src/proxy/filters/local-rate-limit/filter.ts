@@ -20,6 +20,7 @@ interface RateLimitStats {
 
 function statsOf(stats: StatsStore, prefix: string): RateLimitStats {
   const counter = (name: string): Counter => stats.counter(`${prefix}.http_local_rate_limit.${name}`)
+  counter('shadow_mode')
   return {
     enabled: counter('enabled'),
     ok: counter('ok'),
@@ -37,8 +38,8 @@ interface Counted {
 class LocalRateLimitFilter implements HttpFilter {
   private readonly config: LocalRateLimitConfig
   private readonly statsStore: StatsStore
-  /** By config: those of routes have prefixes of their own. */
-  private readonly stats = new Map<LocalRateLimitConfig, RateLimitStats>()
+  /** By config: those of routes have prefixes of their own, and go with their routes. */
+  private readonly stats = new WeakMap<LocalRateLimitConfig, RateLimitStats>()
 
   constructor(config: LocalRateLimitConfig, stats: StatsStore) {
     this.config = config

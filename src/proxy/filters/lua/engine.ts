@@ -16,13 +16,11 @@ export interface Lua {
   readonly LUA_OK: number
   readonly LUA_YIELD: number
   readonly LUA_REGISTRYINDEX: number
-  readonly LUA_TNIL: number
   readonly LUA_TBOOLEAN: number
   readonly LUA_TNUMBER: number
   readonly LUA_TSTRING: number
   readonly LUA_TTABLE: number
   lua_gettop(L: LuaState): number
-  lua_settop(L: LuaState, n: number): void
   lua_pushnil(L: LuaState): void
   lua_pushboolean(L: LuaState, b: boolean): void
   lua_pushnumber(L: LuaState, n: number): void
@@ -33,7 +31,6 @@ export interface Lua {
   lua_newtable(L: LuaState): void
   lua_newuserdata(L: LuaState, n: number): UserData
   lua_setfield(L: LuaState, i: number, name: Uint8Array): void
-  lua_setmetatable(L: LuaState, i: number): void
   lua_rawset(L: LuaState, i: number): void
   lua_rawlen(L: LuaState, i: number): number
   lua_rawgeti(L: LuaState, i: number, n: number): number
@@ -43,11 +40,9 @@ export interface Lua {
   lua_tonumber(L: LuaState, i: number): number
   lua_tostring(L: LuaState, i: number): Uint8Array | null
   lua_getglobal(L: LuaState, name: Uint8Array): number
-  lua_setglobal(L: LuaState, name: Uint8Array): void
   lua_isfunction(L: LuaState, i: number): boolean
   lua_isnoneornil(L: LuaState, i: number): boolean
   lua_newthread(L: LuaState): LuaState
-  lua_xmove(from: LuaState, to: LuaState, n: number): void
   lua_resume(L: LuaState, from: LuaState | null, n: number): number
   lua_yield(L: LuaState, n: number): number
   lua_pop(L: LuaState, n: number): void

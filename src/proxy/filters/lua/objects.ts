@@ -177,7 +177,7 @@ function iterator(values: Readonly<Record<string, unknown>>, api: LuaApi, L: Lua
   return 1
 }
 
-/** Pushes the dynamic metadata of an exchange, which scripts may set. */
+/** The dynamic metadata of an exchange, which scripts read and set. */
 const DYNAMIC: Methods<FilterSlot> = {
   get(slot, api, L) {
     const values = slot.info.dynamicMetadata?.get(api.stringArg(L, 2))

@@ -4,6 +4,7 @@ import type { Exchange } from '../exchange.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
 import { httpStatusOf } from '../local-replies.ts'
 import { H } from '../names.ts'
+import { ResponseCounters } from './response-counters.ts'
 import type { RouteStats } from './route-stats.ts'
 import type { RouterSettings } from './router-settings.ts'
 import type { UpstreamRequest } from './upstream-request.ts'
@@ -18,20 +19,36 @@ export interface Counted {
   readonly grpc: boolean
 }
 
-/** The counter families of a status under a prefix (source/common/http/codes.cc). */
-function chargeUnder(cluster: Cluster, prefix: string, status: number, codes: boolean): void {
+const families = new WeakMap<Cluster['stats'], Map<string, ResponseCounters>>()
+
+/** The counters of a cluster's responses under a prefix, beside those that it has anyway. */
+function under(cluster: Cluster, prefix: string): ResponseCounters {
   const { stats } = cluster
-  stats.counter(`${prefix}upstream_rq_completed`).inc()
-  if (!codes) return
-  const known = status >= 100 && status < 600
-  if (known) stats.counter(`${prefix}upstream_rq_${Math.floor(status / 100)}xx`).inc()
-  stats.counter(`${prefix}upstream_rq_${known ? status : 'unknown'}`).inc()
+  let known = families.get(stats)
+  if (known === undefined) {
+    known = new Map()
+    families.set(stats, known)
+  }
+  let family = known.get(prefix)
+  if (family === undefined) {
+    family = new ResponseCounters((name) => stats.counter(`${prefix}upstream_rq_${name}`))
+    known.set(prefix, family)
+  }
+  return family
 }
+
+const zonePrefixes = new WeakMap<Host, string>()
 
 /** The prefix of counters between zones: this proxy's and the host's; '' when either is unknown. */
 function zonePrefix(settings: RouterSettings, host: Host | undefined): string {
-  const to = host?.locality.zone ?? ''
-  return settings.zone === '' || to === '' ? '' : `zone.${settings.zone}.${to}.`
+  if (settings.zone === '' || host === undefined) return ''
+  let prefix = zonePrefixes.get(host)
+  if (prefix === undefined) {
+    const to = host.locality.zone
+    prefix = to === '' ? '' : `zone.${settings.zone}.${to}.`
+    zonePrefixes.set(host, prefix)
+  }
+  return prefix
 }
 
 /** Counts a status for the cluster and all that watch the request (router.cc chargeUpstreamCode). */
@@ -41,18 +58,18 @@ function charge(counted: Counted, cluster: Cluster, host: Host | undefined, stat
   if (!settings.dynamicStats || exchange.info.healthCheck) return
   const side = internal ? 'internal.' : 'external.'
   if (counted.grpc && settings.suppressGrpcCodes) {
-    chargeUnder(cluster, '', status, false)
-    chargeUnder(cluster, side, status, true)
-    if (canary) chargeUnder(cluster, 'canary.', status, true)
+    under(cluster, '').chargeCompleted()
+    under(cluster, side).charge(status)
+    if (canary) under(cluster, 'canary.').charge(status)
   } else cluster.stats.chargeResponse(status, internal, canary)
   for (let i = 0; i < watching.length; i++) watching[i]!.charge(status)
   const zone = zonePrefix(settings, host)
-  if (zone !== '') chargeUnder(cluster, zone, status, true)
+  if (zone !== '') under(cluster, zone).charge(status)
   if (altStat === '') return
-  chargeUnder(cluster, `${altStat}.`, status, true)
-  chargeUnder(cluster, `${altStat}.${side}`, status, true)
-  if (canary) chargeUnder(cluster, `${altStat}.canary.`, status, true)
-  if (zone !== '') chargeUnder(cluster, `${altStat}.${zone}`, status, true)
+  under(cluster, `${altStat}.`).charge(status)
+  under(cluster, `${altStat}.${side}`).charge(status)
+  if (canary) under(cluster, `${altStat}.canary.`).charge(status)
+  if (zone !== '') under(cluster, `${altStat}.${zone}`).charge(status)
 }
 
 /** Counts an upstream's response that goes to the client. */
@@ -85,7 +102,7 @@ export function accountInterim(counted: Counted, request: UpstreamRequest, statu
 /** Counts a response that is thrown away for a retry. */
 export function accountRetried(counted: Counted, request: UpstreamRequest, status: number): void {
   request.host.stats.rqError.inc()
-  if (counted.grpc && counted.settings.suppressGrpcCodes) chargeUnder(request.cluster, 'retry.', status, false)
+  if (counted.grpc && counted.settings.suppressGrpcCodes) under(request.cluster, 'retry.').chargeCompleted()
   else request.cluster.stats.chargeRetriedResponse(status)
 }
 

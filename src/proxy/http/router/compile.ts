@@ -239,6 +239,7 @@ class Compiler {
     const level = this.level(proto, proto.typedPerFilterConfig, path)
     if (match === undefined) return undefined
     const { action } = proto
+    if (action.case === 'route') this.noteWithoutEffect(action.value)
     const forward =
       action.case === 'route'
         ? compileForward(
@@ -294,6 +295,11 @@ class Compiler {
       if (mirror.cluster !== '') this.checkCluster(mirror.cluster, `${path}.route.request_mirror_policies`, 'shadow ')
     }
     return build(levels, forward, weighted)
+  }
+
+  private noteWithoutEffect({ flushTimeout, earlyDataPolicy }: RouteAction): void {
+    if (flushTimeout) this.context.notEnforced?.('route.flush_timeout')
+    if (earlyDataPolicy) this.context.notEnforced?.('route.early_data_policy')
   }
 
   /** Per-filter configs of all levels; the older `cors` fields stand in where none is for that filter. */

@@ -51,7 +51,7 @@ export function followRedirect(
   head.scheme = target.scheme
   head.authority = target.authority
   head.path = target.path
-  const route = exchange.rerouted(head)
+  const route = exchange.routing.rerouted(head)
   if (route === undefined) {
     stats.redirectNoRoute.inc()
     return undefined

@@ -1,4 +1,5 @@
 import type { Counter, Histogram, StatsStore } from '../../observe/stats.ts'
+import { ResponseCounters } from './response-counters.ts'
 
 /**
  * What is counted for one virtual cluster (`vhost.<host>.vcluster.<name>.`) or one route with a stat_prefix
@@ -14,7 +15,7 @@ export class RouteStats {
   readonly retryOverflow: Counter
   private readonly store: StatsStore
   private readonly prefix: string
-  private readonly responses = new Map<number, readonly Counter[]>()
+  private readonly responses: ResponseCounters
   private time: Histogram | undefined
 
   /** `kind`: `vcluster` or `route`. */
@@ -28,17 +29,12 @@ export class RouteStats {
     this.retrySuccess = counter('retry_success')
     this.retryLimitExceeded = counter('retry_limit_exceeded')
     this.retryOverflow = counter('retry_overflow')
+    this.responses = new ResponseCounters(counter)
   }
 
   /** Counts a response, or an answer in its place, by its status. */
   charge(status: number): void {
-    let counters = this.responses.get(status)
-    if (counters === undefined) {
-      const known = status >= 100 && status < 600 ? [`${Math.floor(status / 100)}xx`, String(status)] : ['unknown']
-      counters = ['completed', ...known].map((name) => this.store.counter(`${this.prefix}upstream_rq_${name}`))
-      this.responses.set(status, counters)
-    }
-    for (let i = 0; i < counters.length; i++) counters[i]!.inc()
+    this.responses.charge(status)
   }
 
   /** Records the time of a request, ms. */

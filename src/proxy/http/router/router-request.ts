@@ -196,7 +196,7 @@ export abstract class RouterRequest implements HttpFilter, TimerOwner, AttemptOw
 
   decodeData(chunk: Uint8Array, end: boolean): DataStatus {
     if (end) this.markComplete()
-    if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.send(chunk, end)
+    if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.copy(chunk, end)
     if (this.kept.on && !this.kept.add(chunk, this.keepLimit)) {
       if (!this.stopKeeping()) return DataStatus.STOP_NO_BUFFER
     }
@@ -228,7 +228,7 @@ export abstract class RouterRequest implements HttpFilter, TimerOwner, AttemptOw
 
   decodeTrailers(trailers: HeaderMap): TrailersStatus {
     this.markComplete()
-    if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.sendTrailers(trailers)
+    if (this.shadows !== undefined) for (const shadow of this.shadows) shadow.copyTrailers(trailers)
     if (this.kept.on) this.kept.addTrailers(trailers)
     this.current?.sendTrailers(trailers)
     this.onRequestComplete()

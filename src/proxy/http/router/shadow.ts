@@ -1,13 +1,10 @@
-import type { Runtime } from '../../../runtime.ts'
-import type { ConnectionInfo } from '../../listener/connection.ts'
-import type { Cluster, LoadBalancerContext, Pending, PoolCallbacks } from '../../upstream/cluster.ts'
-import type { Host } from '../../upstream/host.ts'
+import type { Cluster } from '../../upstream/cluster.ts'
 import { BodyBuffer, EMPTY } from '../body-buffer.ts'
-import type { ClientStream, ClientStreamHandler } from '../codec.ts'
+import type { ClientStream } from '../codec.ts'
 import type { Exchange } from '../exchange.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from '../headers.ts'
 import { H } from '../names.ts'
-import { type TimerOwner, timerWheel, WheelTimer } from '../timer-wheel.ts'
+import { OwnRequest } from '../own-request.ts'
 import type { MirrorPolicy } from './mirror-policy.ts'
 import type { Forward } from './route.ts'
 import type { RouterSettings } from './router-settings.ts'
@@ -16,41 +13,23 @@ import type { RouterSettings } from './router-settings.ts'
 const LONGEST_LAG = 1 << 20
 
 /** A copy of a request, sent for its effect: the response is read and dropped (source/common/router/shadow_writer_impl.cc). */
-export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBalancerContext, TimerOwner {
-  readonly hash = undefined
-  readonly metadataMatch = undefined
-  readonly downstream: ConnectionInfo
-  readonly headers: RequestHead
-  readonly hostSelectionRetryCount = 0
-  readonly upstreamServerName = undefined
-  readonly upstreamAlpn: readonly string[] | undefined
-  readonly overrideHost = undefined
-  private readonly runtime: Runtime
-  private readonly cluster: Cluster
-  private host: Host
-  private stream: ClientStream | undefined
-  private pending: Pending | undefined
-  private over = false
+export class ShadowRequest extends OwnRequest {
   private sentAll = false
   /** When the whole of it had been sent; `Runtime.now()`. */
   private sentAt = 0
   /** Its response has begun. */
   private begun = false
   private readonly waiting = new BodyBuffer()
-  private bodyless = false
+  private readonly bodyless: boolean
   /** Bytes since its connection was full. */
   private lag = 0
   private waitingEnd = false
   private waitingTrailers: HeaderMap | undefined
-  private readonly timer = new WheelTimer(this, 1)
 
-  private constructor(cluster: Cluster, head: RequestHead, exchange: Exchange, host: Host | undefined) {
-    this.runtime = exchange.runtime
-    this.cluster = cluster
-    this.headers = head
-    this.downstream = exchange.connection
-    this.upstreamAlpn = exchange.upstreamAlpn
-    this.host = host as Host
+  private constructor(cluster: Cluster, head: RequestHead, exchange: Exchange, bodyless: boolean) {
+    const { runtime, connection: downstream, upstreamAlpn } = exchange
+    super(cluster, head, { runtime, downstream, upstreamAlpn })
+    this.bodyless = bodyless
   }
 
   /** Sends the copy; undefined when the cluster has no host for it. `timeout` in ms, 0 is none. */
@@ -71,32 +50,13 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     const forwarded = head.get(H.xff)
     head.set(H.xff, forwarded === undefined || forwarded === '' ? ownAddress : `${forwarded},${ownAddress}`)
     settings.countShadow()
-    const shadow = new ShadowRequest(cluster, head, exchange, undefined)
-    const host = cluster.chooseHost(shadow)
-    if (host === undefined) {
-      cluster.stats.chargeResponse(503, true, false)
-      return undefined
-    }
-    shadow.host = host
-    shadow.bodyless = end
-    if (timeout > 0) timerWheel(exchange.runtime).start(shadow.timer, timeout)
-    const pending = cluster.newStream(host, shadow, 'default', exchange.info.protocol ?? 'HTTP/1.1', shadow, shadow)
-    if (shadow.stream === undefined && !shadow.over) shadow.pending = pending
-    return shadow
+    const shadow = new ShadowRequest(cluster, head, exchange, end)
+    if (shadow.open(timeout, exchange.info.protocol ?? 'HTTP/1.1')) return shadow
+    cluster.stats.chargeResponse(503, true, false)
+    return undefined
   }
 
-  shouldSelectAnotherHost(): boolean {
-    return false
-  }
-
-  onPoolReady(stream: ClientStream, host: Host): void {
-    this.pending = undefined
-    if (this.over) {
-      stream.reset()
-      return
-    }
-    this.host = host
-    this.stream = stream
+  protected send(stream: ClientStream): void {
     if (this.bodyless) {
       this.sent()
       stream.sendHeaders(this.headers, true)
@@ -116,14 +76,14 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     }
   }
 
-  onPoolFailure(): void {
-    this.pending = undefined
-    this.cluster.reportResult(this.host, 'connect-failed')
+  protected failed(): void {
+    this.report('connect-failed')
     this.cluster.stats.chargeResponse(503, true, false)
     this.detach()
   }
 
-  send(chunk: Uint8Array, end: boolean): void {
+  /** Part of the original's body. */
+  copy(chunk: Uint8Array, end: boolean): void {
     if (this.over) return
     if (this.stream === undefined) {
       this.waiting.append(chunk)
@@ -137,7 +97,8 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     if (this.lag > LONGEST_LAG) this.cancel()
   }
 
-  sendTrailers(trailers: HeaderMap): void {
+  /** The original's trailers. */
+  copyTrailers(trailers: HeaderMap): void {
     if (this.over) return
     if (this.stream === undefined) {
       this.waitingTrailers = trailers
@@ -148,9 +109,7 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     this.stream.sendTrailers(trailers)
   }
 
-  onInterim(): void {}
-
-  onWritable(): void {
+  override onWritable(): void {
     this.lag = 0
   }
 
@@ -158,8 +117,8 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
     if (this.over) return
     this.begun = true
     const { errorMatcher } = this.cluster
-    if (errorMatcher === undefined) this.cluster.reportResult(this.host, head.status)
-    else this.cluster.reportResult(this.host, errorMatcher(head) ? Math.max(head.status, 500) : 200)
+    if (errorMatcher === undefined) this.report(head.status)
+    else this.report(errorMatcher(head) ? Math.max(head.status, 500) : 200)
     this.cluster.stats.chargeResponse(head.status, true, false)
     if (endStream) this.answered()
   }
@@ -174,7 +133,7 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
 
   onReset(): void {
     if (this.over) return
-    this.cluster.reportResult(this.host, 'connect-failed')
+    this.report('connect-failed')
     if (!this.begun) this.cluster.stats.chargeResponse(503, true, false)
     this.detach()
   }
@@ -182,7 +141,7 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
   onTimer(): void {
     this.cluster.stats.counter('upstream_rq_timeout').inc()
     if (!this.begun) {
-      this.cluster.reportResult(this.host, 'timeout')
+      this.report('timeout')
       this.cluster.stats.chargeResponse(504, true, false)
     }
     this.cancel()
@@ -201,24 +160,25 @@ export class ShadowRequest implements ClientStreamHandler, PoolCallbacks, LoadBa
   private answered(): void {
     if (this.over) return
     if (this.sentAll) {
-      this.cluster.stats.recordRequestTime(Math.round(this.runtime.now() - this.sentAt), true, this.host.canary)
+      this.cluster.stats.recordRequestTime(
+        Math.round(this.runtime.now() - this.sentAt),
+        true,
+        this.host?.canary === true,
+      )
     }
     if (this.sentAll) this.detach()
     else this.cancel()
   }
 
   private detach(): void {
-    this.over = true
-    this.timer.stop()
+    this.finish()
     this.waiting.clear()
   }
 
   private cancel(): void {
     if (this.over) return
     this.detach()
-    if (this.pending !== undefined) this.pending.cancel()
-    else this.stream?.reset()
-    this.pending = undefined
+    this.abandon()
   }
 }
 

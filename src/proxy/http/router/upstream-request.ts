@@ -78,6 +78,7 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   private waitingEnd = false
   private waitingTrailers: HeaderMap | undefined
   private pausedDownstream = false
+  private pausedQuietly = false
   /** An upgrade sends no body before the upstream agrees. */
   private held: boolean
   // Most requests need none of these.
@@ -211,13 +212,14 @@ export class UpstreamRequest implements ClientStreamHandler, PoolCallbacks, Resp
   private pauseDownstream(): void {
     if (this.pausedDownstream) return
     this.pausedDownstream = true
-    this.router.exchange.flow.pauseRequest()
+    this.pausedQuietly = this.held
+    this.router.exchange.flow.pauseRequest(this.held)
   }
 
   private resumeDownstream(): void {
     if (!this.pausedDownstream) return
     this.pausedDownstream = false
-    this.router.exchange.flow.resumeRequest()
+    this.router.exchange.flow.resumeRequest(this.pausedQuietly)
   }
 
   onWritable(): void {

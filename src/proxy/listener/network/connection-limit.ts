@@ -2,8 +2,8 @@ import type { Message } from '@bufbuild/protobuf'
 import type { ConnectionLimit } from '#gen/envoy/extensions/filters/network/connection_limit/v3/connection_limit_pb.js'
 import type { Runtime, Timer } from '../../../runtime.ts'
 import { ConfigError, type ListenerContext, type ProxyContext } from '../../context.ts'
+import { durationMs } from '../../http/config.ts'
 import type { Counter, Gauge } from '../../observe/stats.ts'
-import { milliseconds } from '../../tcp/config.ts'
 import type { FilterStatus, ReadFilter, ReadFilterCallbacks, ReadFilterMaker } from '../read-filters.ts'
 
 /**
@@ -24,7 +24,7 @@ export function connectionLimit(message: Message, context: ProxyContext, _listen
   const shared: Shared = {
     runtime: context.runtime,
     max: Number(config.maxConnections),
-    delay: milliseconds(config.delay),
+    delay: durationMs(config.delay) ?? 0,
     active: context.stats.gauge(`${prefix}active_connections`),
     limited: context.stats.counter(`${prefix}limited_connections`),
     connections: 0,

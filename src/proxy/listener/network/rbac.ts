@@ -2,9 +2,9 @@ import type { Message } from '@bufbuild/protobuf'
 import type { RBAC } from '#gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
 import type { Runtime, Timer } from '../../../runtime.ts'
 import { ConfigError, type ListenerContext, type ProxyContext } from '../../context.ts'
+import { durationMs } from '../../http/config.ts'
 import type { Subject } from '../../rbac/matcher.ts'
 import { denialDetails, RbacRules, RbacStats } from '../../rbac/rules.ts'
-import { milliseconds } from '../../tcp/config.ts'
 import type { FilterStatus, ReadFilter, ReadFilterCallbacks, ReadFilterMaker } from '../read-filters.ts'
 
 const NAMESPACE = 'envoy.filters.network.rbac'
@@ -25,7 +25,7 @@ export function networkRbac(message: Message, context: ProxyContext, _listener: 
     rules,
     stats: new RbacStats(context.stats, `${prefix}rbac.`, rules),
     continuous: config.enforcementType === CONTINUOUS,
-    delay: milliseconds(config.delayDeny),
+    delay: durationMs(config.delayDeny) ?? 0,
   }
   return (callbacks) => new ConnectionRbac(shared, callbacks)
 }

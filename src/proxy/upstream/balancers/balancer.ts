@@ -15,6 +15,8 @@ export interface LoadBalancer {
 /** Where a balancer counts (envoy/upstream/upstream.h ALL_CLUSTER_LB_STATS). */
 export interface BalancerStats {
   readonly healthyPanic: { inc(): void }
+  /** A gauge of one kind of balancer. */
+  gauge(name: string): { set(n: number): void }
   /** Requests that the cluster has under way. */
   readonly requestsActive: { readonly value: number }
   readonly recalculateZones: { inc(): void }

@@ -7,6 +7,7 @@ import type {
 } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
 import type { RuntimeDouble } from '#gen/envoy/config/core/v3/base_pb.js'
 import type {
+  ConsistentHashingLbConfig,
   LocalityLbConfig,
   LocalityLbConfig_ZoneAwareLbConfig,
 } from '#gen/envoy/extensions/load_balancing_policies/common/v3/common_pb.js'
@@ -141,6 +142,7 @@ function compilePolicy(
       }
       case `${POLICIES}.ring_hash.v3.RingHash`: {
         const own = unpack(any, `${POLICIES}.ring_hash.v3.RingHash`)!
+        refuseHashPolicy(own.consistentHashingLbConfig, at, problems)
         const factor = balanceFactor(
           own.consistentHashingLbConfig?.hashBalanceFactor ?? own.hashBalanceFactor,
           at,
@@ -156,6 +158,7 @@ function compilePolicy(
       }
       case `${POLICIES}.maglev.v3.Maglev`: {
         const own = unpack(any, `${POLICIES}.maglev.v3.Maglev`)!
+        refuseHashPolicy(own.consistentHashingLbConfig, at, problems)
         const factor = balanceFactor(own.consistentHashingLbConfig?.hashBalanceFactor, at, problems)
         const common = { ...settings, localityWeighted: own.localityWeightedLbConfig !== undefined }
         return maglev(
@@ -195,6 +198,12 @@ function compilePolicy(
   return undefined
 }
 
+/** Hashes are made by routes; a balancer's own policy, which would go before theirs, is not looked at. */
+function refuseHashPolicy(config: ConsistentHashingLbConfig | undefined, path: string, problems: Problems): void {
+  if (config && config.hashPolicy.length > 0)
+    problems.add(`${path}.consistent_hashing_lb_config.hash_policy`, 'not supported')
+}
+
 /** Percent of the average load that a host takes at most; 0 = no bound. */
 function balanceFactor(factor: number | undefined, path: string, problems: Problems): number {
   if (factor !== undefined && factor < 100)
@@ -208,8 +217,6 @@ function zoneSettings(
   return {
     minClusterSize: Number(config.minClusterSize ?? 6n),
     routingEnabled: Math.round(config.routingEnabled?.value ?? 100),
-    forceLocalZoneMinSize: undefined,
-    byWeight: false,
   }
 }
 

@@ -16,6 +16,19 @@ export interface WeightedHost {
 export interface HashTable {
   /** `attempt` 0 first; higher ones give another host where there is one. */
   choose(hash: bigint, attempt: number): UpstreamHost | undefined
+  /** What the gauges `ring_hash_lb.*` and `maglev_lb.*` tell of it. */
+  readonly shape?: Readonly<Record<string, number>>
+}
+
+/** The fewest and the most entries that a host has. */
+export function extremes(counts: Iterable<number>): { readonly min: number; readonly max: number } {
+  let min = Number.POSITIVE_INFINITY
+  let max = 0
+  for (const n of counts) {
+    min = Math.min(min, n)
+    max = Math.max(max, n)
+  }
+  return { min, max }
 }
 
 const EMPTY: HashTable = { choose: () => undefined }
@@ -53,6 +66,7 @@ export class HashingBalancer implements LoadBalancer {
       const weighted = normalizeWeights(set, this.load.panic[i]!, this.settings.localityWeighted)
       if (weighted.length === 0) return EMPTY
       const table = this.build(weighted)
+      for (const name in table.shape) this.stats.gauge(name).set(table.shape[name]!)
       return this.balanceFactor === 0 ? table : new BoundedLoadTable(table, weighted, this.balanceFactor, this.stats)
     })
   }

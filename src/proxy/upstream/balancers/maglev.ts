@@ -1,6 +1,6 @@
 import { xxHash64 } from '../hash.ts'
 import type { UpstreamHost } from '../upstream-host.ts'
-import { type HashTable, hashKey, type WeightedHost } from './hashing.ts'
+import { extremes, type HashTable, hashKey, type WeightedHost } from './hashing.ts'
 
 /** Settings of a Maglev table; the size must be prime. */
 export interface MaglevSettings {
@@ -24,6 +24,7 @@ export class MaglevTable implements HashTable {
   private readonly hosts: UpstreamHost[]
   private readonly table: Uint32Array
   private readonly size: bigint
+  readonly shape: Readonly<Record<string, number>>
 
   constructor(weighted: readonly WeightedHost[], settings: MaglevSettings) {
     const size = settings.tableSize
@@ -41,7 +42,8 @@ export class MaglevTable implements HashTable {
     }))
     this.hosts = entries.map((e) => e.host)
     this.table = new Uint32Array(size)
-    fill(this.table, entries)
+    const { min, max } = extremes(fill(this.table, entries))
+    this.shape = { 'maglev_lb.min_entries_per_host': min, 'maglev_lb.max_entries_per_host': max }
   }
 
   choose(hash: bigint, attempt: number): UpstreamHost | undefined {
@@ -50,8 +52,9 @@ export class MaglevTable implements HashTable {
   }
 }
 
-/** Gives slots in turns, fewer turns to lighter hosts; a slot holds the entry's index plus 1. */
-function fill(table: Uint32Array, entries: readonly Entry[]): void {
+/** Gives slots in turns, fewer turns to lighter hosts; a slot holds the entry's index plus 1. Returns the slots of each. */
+function fill(table: Uint32Array, entries: readonly Entry[]): Uint32Array {
+  const counts = new Uint32Array(entries.length)
   const heaviest = entries.reduce((max, e) => Math.max(max, e.weight), 0)
   let filled = 0
   for (let turn = 1; filled < table.length; turn++) {
@@ -63,7 +66,9 @@ function fill(table: Uint32Array, entries: readonly Entry[]): void {
       while (table[slot] !== 0) slot = (e.offset + e.skip * ++e.next) % table.length
       table[slot] = i + 1
       e.next++
+      counts[i]!++
       filled++
     }
   }
+  return counts
 }

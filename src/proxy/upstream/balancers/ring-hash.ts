@@ -1,6 +1,6 @@
 import { murmurHash2, xxHash64 } from '../hash.ts'
 import type { UpstreamHost } from '../upstream-host.ts'
-import { type HashTable, hashKey, type WeightedHost } from './hashing.ts'
+import { extremes, type HashTable, hashKey, type WeightedHost } from './hashing.ts'
 
 /** Settings of a ring. */
 export interface RingHashSettings {
@@ -14,6 +14,7 @@ export interface RingHashSettings {
 export class HashRing implements HashTable {
   private readonly hashes: BigUint64Array
   private readonly hosts: UpstreamHost[]
+  readonly shape: Readonly<Record<string, number>>
 
   constructor(weighted: readonly WeightedHost[], settings: RingHashSettings) {
     const least = weighted.reduce((min, w) => Math.min(min, w.weight), 1)
@@ -21,15 +22,24 @@ export class HashRing implements HashTable {
     const scale = Math.min(Math.ceil(least * settings.minimumRingSize) / least, settings.maximumRingSize)
     const hash = settings.murmur ? murmurHash2 : xxHash64
     const points: { hash: bigint; host: UpstreamHost }[] = []
+    const counts: number[] = []
     let target = 0
     for (const { host, weight } of weighted) {
       const key = hashKey(host, settings.useHostname)
       target += scale * weight
-      for (let i = 0; points.length < target; i++) points.push({ hash: hash(`${key}_${i}`), host })
+      let n = 0
+      for (; points.length < target; n++) points.push({ hash: hash(`${key}_${n}`), host })
+      counts.push(n)
     }
     points.sort((a, b) => (a.hash < b.hash ? -1 : a.hash > b.hash ? 1 : 0))
     this.hashes = BigUint64Array.from(points, (p) => p.hash)
     this.hosts = points.map((p) => p.host)
+    const { min, max } = extremes(counts)
+    this.shape = {
+      'ring_hash_lb.size': points.length,
+      'ring_hash_lb.min_hashes_per_host': min,
+      'ring_hash_lb.max_hashes_per_host': max,
+    }
   }
 
   get size(): number {

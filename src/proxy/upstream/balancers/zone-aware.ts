@@ -17,18 +17,12 @@ export interface ZoneSettings {
   readonly minClusterSize: number
   /** Percent of the requests that are routed by zone. */
   readonly routingEnabled: number
-  /** So many healthy hosts in the own zone take all of its requests; undefined: shares decide. */
-  readonly forceLocalZoneMinSize: number | undefined
-  /** Zones are compared by the weights of their hosts, not by their number. */
-  readonly byWeight: boolean
 }
 
 /** Without configuration. */
 export const DEFAULT_ZONES: ZoneSettings = {
   minClusterSize: 6,
   routingEnabled: 100,
-  forceLocalZoneMinSize: undefined,
-  byWeight: false,
 }
 
 /** How requests divide over the localities of a priority: all to the own one, or a part of them (both in 1/10000). */
@@ -51,8 +45,7 @@ export function computeZoneRouting(
 ): ZoneRouting | undefined {
   inEachThread(stats.recalculateZones)
   const { localities } = set
-  const { forceLocalZoneMinSize: forced } = settings
-  if (localities.length < 2 || (forced === undefined && local.localities.length < 2)) return undefined
+  if (localities.length < 2 || local.localities.length < 2) return undefined
   if (!local.hasLocal || local.localities[0]!.all.length === 0) {
     inEachThread(stats.localClusterNotOk)
     return undefined
@@ -61,13 +54,10 @@ export function computeZoneRouting(
     inEachThread(stats.zoneClusterTooSmall)
     return undefined
   }
-  const shares = sharesOf(localities, local.localities, settings.byWeight)
+  const shares = sharesOf(localities, local.localities)
   const own = shares[0]!
-  if (set.hasLocal) {
-    const enough = own.upstream > 0 && own.upstream >= own.local
-    if (enough || (forced !== undefined && localities[0]!.healthy.length >= forced))
-      return { direct: true, localPercent: 0, residual: [] }
-  }
+  if (set.hasLocal && own.upstream > 0 && own.upstream >= own.local)
+    return { direct: true, localPercent: 0, residual: [] }
   let sum = 0
   const residual = shares.map(({ upstream, local: mine }, i) => {
     // The own locality has been given all that it can take.
@@ -116,17 +106,16 @@ interface Shares {
 }
 
 /** What share of the healthy hosts each upstream locality has, here and there, in 1/10000. */
-function sharesOf(upstream: readonly LocalityHosts[], local: readonly LocalityHosts[], byWeight: boolean): Shares[] {
-  const weigh = (hosts: readonly UpstreamHost[]) => (byWeight ? hosts.reduce((n, h) => n + h.weight, 0) : hosts.length)
-  const total = (all: readonly LocalityHosts[]) => all.reduce((n, l) => n + weigh(l.healthy), 0)
+function sharesOf(upstream: readonly LocalityHosts[], local: readonly LocalityHosts[]): Shares[] {
+  const total = (all: readonly LocalityHosts[]) => all.reduce((n, l) => n + l.healthy.length, 0)
   const [upstreamTotal, localTotal] = [total(upstream), total(local)]
-  const share = (weight: number, of: number) => (of === 0 ? 0 : Math.floor((10_000 * weight) / of))
+  const share = (part: number, of: number) => (of === 0 ? 0 : Math.floor((10_000 * part) / of))
   return upstream.map(({ healthy }) => {
     if (healthy.length === 0) return { local: 0, upstream: 0 }
     const same = local.find((l) => l.healthy.length > 0 && sameLocality(l.healthy[0]!, healthy[0]!))
     return {
-      local: share(same === undefined ? 0 : weigh(same.healthy), localTotal),
-      upstream: share(weigh(healthy), upstreamTotal),
+      local: share(same?.healthy.length ?? 0, localTotal),
+      upstream: share(healthy.length, upstreamTotal),
     }
   })
 }

@@ -1,7 +1,6 @@
-import { isIP } from 'node:net'
 import type { Runtime, Timer } from '../../../runtime.ts'
 import { type HeaderName, headerName } from '../../http/headers.ts'
-import type { Address } from '../../listener/connection.ts'
+import { type Address, parseAddress } from '../../listener/connection.ts'
 import type { LoadBalancerContext } from '../cluster.ts'
 import type { DiscoverySettings } from '../cluster-config.ts'
 import type { ClusterStats } from '../cluster-stats.ts'
@@ -108,16 +107,4 @@ const TEMPLATE: Omit<HostConfig, 'address'> = {
   priority: 0,
   weight: 1,
   health: 0,
-}
-
-/** `ip:port`, with brackets around IPv6; undefined for anything else, names included. */
-export function parseAddress(text: string): Address | undefined {
-  const colon = text.lastIndexOf(':')
-  const digits = text.slice(colon + 1)
-  if (colon < 0 || !/^\d{1,5}$/.test(digits)) return undefined
-  const port = Number(digits)
-  const host = text.slice(0, colon)
-  const bracketed = host.startsWith('[') && host.endsWith(']')
-  const ip = bracketed ? host.slice(1, -1) : host
-  return port <= 65_535 && isIP(ip) === (bracketed ? 6 : 4) ? { ip, port } : undefined
 }

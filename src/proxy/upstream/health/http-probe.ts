@@ -1,90 +1,38 @@
-import type { Runtime } from '../../../runtime.ts'
-import type { ClientConnection, ClientConnectionHandler, ClientStream, ClientStreamHandler } from '../../http/codec.ts'
+import type { ClientConnection } from '../../http/codec.ts'
 import { headerName, RequestHead, type ResponseHead } from '../../http/headers.ts'
 import { H } from '../../http/names.ts'
 import { HostHealth } from '../host.ts'
-import type { ConnectionFactory, ConnectionOpened } from '../pooled-connection.ts'
-import type { UpstreamHost } from '../upstream-host.ts'
 import { holds } from './compile.ts'
-import type { HealthStats } from './health-stats.ts'
 import { probeStreamInfo } from './probe-info.ts'
-import type { HttpCheck, Probe, ProbeReport, StatusRange } from './settings.ts'
+import type { HttpCheck, ProbeReport, StatusRange } from './settings.ts'
+import { StreamProbe, type StreamProbeOptions } from './stream-probe.ts'
 
 const DEGRADED = headerName('x-envoy-degraded')
 const CHECKED_CLUSTER = headerName('x-envoy-upstream-healthchecked-cluster')
 
-/** What a probe over HTTP is made with. */
-export interface HttpProbeOptions {
-  readonly runtime: Runtime
-  readonly host: UpstreamHost
-  /** The authority: the host's own name for checks, else the check's, else the cluster's. */
-  readonly authority: string
-  readonly secure: boolean
-  readonly factory: ConnectionFactory
-  readonly reuse: boolean
-  readonly stats: HealthStats
-}
-
 /** Asks by an HTTP request (source/extensions/health_checkers/http/health_checker_impl.cc). */
-export class HttpProbe implements Probe, ClientConnectionHandler, ClientStreamHandler, ConnectionOpened {
+export class HttpProbe extends StreamProbe {
   private readonly check: HttpCheck
-  private readonly options: HttpProbeOptions
-  private readonly report: ProbeReport
-  private connection: ClientConnection | undefined
-  private attempt: { cancel(): void } | undefined
-  private stream: ClientStream | undefined
   private response: ResponseHead | undefined
   private body: Buffer[] = []
   private bodySize = 0
-  private asking = false
-  private draining = false
 
-  constructor(check: HttpCheck, options: HttpProbeOptions, report: ProbeReport) {
+  constructor(check: HttpCheck, options: StreamProbeOptions, report: ProbeReport) {
+    super(options, report)
     this.check = check
-    this.options = options
-    this.report = report
   }
 
-  start(): void {
-    this.asking = true
+  protected begin(): void {
     this.response = undefined
     this.body = []
     this.bodySize = 0
-    if (this.connection !== undefined) this.send(this.connection)
-    else {
-      this.draining = false
-      const attempt = this.options.factory.open(this, this)
-      if (this.asking && this.connection === undefined) this.attempt = attempt
-    }
   }
 
   timedOut(): void {
     this.close()
   }
 
-  close(): void {
-    this.asking = false
-    this.attempt?.cancel()
-    this.attempt = undefined
-    this.stream = undefined
-    const { connection } = this
-    this.connection = undefined
-    connection?.close()
-  }
-
-  onOpen(connection: ClientConnection): void {
-    this.attempt = undefined
-    this.connection = connection
-    if (this.asking) this.send(connection)
-    else this.close()
-  }
-
-  onError(): void {
-    this.attempt = undefined
-    this.failNetwork()
-  }
-
-  private send(connection: ClientConnection): void {
+  protected ask(connection: ClientConnection): void {
     const { check, options } = this
     const head = RequestHead.create(check.method, check.path, options.authority)
     head.scheme = options.secure ? 'https' : 'http'
@@ -95,10 +43,6 @@ export class HttpProbe implements Probe, ClientConnectionHandler, ClientStreamHa
     this.stream.sendHeaders(head, check.body === undefined)
     if (check.body !== undefined) this.stream.sendData(check.body, true)
   }
-
-  onInterim(): void {}
-  onWritable(): void {}
-  onIdle(): void {}
 
   onHeaders(head: ResponseHead, end: boolean): void {
     if (!this.asking) return
@@ -125,31 +69,8 @@ export class HttpProbe implements Probe, ClientConnectionHandler, ClientStreamHa
 
   onReset(): void {
     this.stream = undefined
-    if (!this.options.reuse) this.close()
+    if (!this.options.reuse) this.closeConnection()
     this.failNetwork()
-  }
-
-  onClose(): void {
-    this.connection = undefined
-    this.stream = undefined
-  }
-
-  /** The answer may still come; the connection takes no other. */
-  onDrain(): void {
-    this.draining = true
-    if (!this.asking) this.close()
-  }
-
-  private failNetwork(): void {
-    if (!this.wasAsking()) return
-    this.report.failed('NETWORK', false, 0)
-  }
-
-  /** True once per request: whatever comes after counts no more. */
-  private wasAsking(): boolean {
-    const was = this.asking
-    this.asking = false
-    return was
   }
 
   private complete(): void {
@@ -159,7 +80,7 @@ export class HttpProbe implements Probe, ClientConnectionHandler, ClientStreamHa
     const verdict = this.verdict(head)
     if (verdict === 'passed' || verdict === 'degraded') this.report.passed(verdict === 'degraded')
     else this.report.failed('ACTIVE', verdict === 'retriable', head.status)
-    if (!this.asking && (!this.options.reuse || this.draining)) this.close()
+    if (!this.asking && this.last) this.close()
   }
 
   private verdict(head: ResponseHead): 'passed' | 'degraded' | 'retriable' | 'failed' {

@@ -1,0 +1,72 @@
+import type { Destination } from '../api/kinds/virtual-service.ts'
+import type { ApiObject, Path } from '../api/objects.ts'
+import type { Problem } from '../api/problems.ts'
+import { INTERNAL } from '../pilot/internal-names.ts'
+import type { PushContext } from '../pilot/scope/push-context.ts'
+import { gatewayName } from '../pilot/scope/short-names.ts'
+import { MESH_GATEWAY } from '../pilot/scope/virtual-services.ts'
+import { hostWithin, isWildcard, resolveShortName } from '../registry/host.ts'
+
+/**
+ * What VirtualServices name and nothing defines: gateways, services and subsets. The API takes it, since objects may come
+ * in any order, and the traffic gets 404 or 503 (istioctl's analyzers call it IST0101).
+ */
+export function danglingRoutes(context: PushContext): Problem[] {
+  const gateways = new Set(context.gateways.objects.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`))
+  return context.snapshot.list('VirtualService').flatMap((object) => {
+    // Of what is made of Gateway API routes, their status tells.
+    if (object.metadata.annotations[INTERNAL.routeSemantics]) return []
+    const out: Problem[] = []
+    const say = (message: string, path: Path) =>
+      out.push({ severity: 'warning', message, ...object.origin.locate(['spec', ...path]) })
+    for (const [i, written] of (object.spec.gateways ?? []).entries()) {
+      const name = gatewayName(written, object.metadata.namespace)
+      if (name !== MESH_GATEWAY && !gateways.has(name))
+        say(`there is no Gateway ${name}: no client comes in by it`, ['gateways', i])
+    }
+    for (const [destination, path] of destinations(object)) {
+      const message = missing(context, object.metadata.namespace, destination)
+      if (message) say(message, path)
+    }
+    return out
+  })
+}
+
+/** What is missing of a destination; undefined when it is all there. */
+function missing(
+  { registry, snapshot, env }: PushContext,
+  namespace: string,
+  { host, subset }: Destination,
+): string | undefined {
+  if (host === '' || isWildcard(host)) return undefined
+  const name = resolveShortName(host, namespace, env.domain)
+  if (!registry.byHostname(name)) {
+    if (registry.services.some(({ hostname }) => isWildcard(hostname) && hostWithin(name, hostname))) return undefined
+    return `there is no service ${name}: nothing gets there`
+  }
+  if (!subset) return undefined
+  // Of any namespace: whose rule counts depends on who calls.
+  const defined = snapshot
+    .list('DestinationRule')
+    .some(
+      ({ metadata, spec }) =>
+        spec.subsets?.some((known) => known.name === subset) &&
+        hostWithin(name, resolveShortName(spec.host ?? '', metadata.namespace, env.domain)),
+    )
+  return defined ? undefined : `no DestinationRule for ${name} defines the subset "${subset}": nothing gets there`
+}
+
+/** Everything that a VirtualService sends traffic to, and where it says so. */
+function destinations({ spec }: ApiObject<'VirtualService'>): [Destination, Path][] {
+  const out: [Destination | undefined, Path][] = []
+  for (const kind of ['http', 'tls', 'tcp'] as const)
+    for (const [i, rule] of (spec[kind] ?? []).entries())
+      for (const [j, { destination }] of (rule.route ?? []).entries())
+        out.push([destination, [kind, i, 'route', j, 'destination']])
+  for (const [i, { mirror, mirrors }] of (spec.http ?? []).entries()) {
+    out.push([mirror, ['http', i, 'mirror']])
+    for (const [j, { destination }] of (mirrors ?? []).entries())
+      out.push([destination, ['http', i, 'mirrors', j, 'destination']])
+  }
+  return out.filter((entry): entry is [Destination, Path] => entry[0] !== undefined)
+}
