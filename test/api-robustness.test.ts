@@ -364,7 +364,23 @@ describe('whatever stands in a field', () => {
     const paths = pathsOf(value)
     const odd = fc.oneof(
       fc.jsonValue({ maxDepth: 2 }),
-      fc.constantFrom('', '*', 'a/b', '%', '1s', -1, 70000, 1e12, null, [], {}, [{}], { '': '' }),
+      fc.constantFrom(
+        '',
+        '*',
+        'a/b',
+        '%',
+        '1s',
+        -1,
+        70000,
+        1e12,
+        null,
+        [],
+        {},
+        [{}],
+        { '': '' },
+        { toString: '' },
+        'constructor',
+      ),
     )
     fc.assert(
       fc.property(fc.constantFrom(...paths), odd, fc.boolean(), (path, by, strict) => {

@@ -40,6 +40,7 @@ import { VirtualService } from './kinds/virtual-service.ts'
 import { WorkloadEntry } from './kinds/workload-entry.ts'
 import { WorkloadGroup } from './kinds/workload-group.ts'
 import type { Kind } from './objects.ts'
+import { own } from './own.ts'
 
 /** How a kind is known to the API server. */
 export interface KindInfo {
@@ -179,7 +180,10 @@ export type KindLookup =
 /** Kinds by group, for suggestions. */
 export function kindsOfGroup(group: string): string[] {
   const read = Object.entries(KINDS).filter(([, info]) => info.group === group)
-  return [...read.map(([kind]) => writtenKind(kind)), ...(OTHER[group] ?? '').split(' ').filter((kind) => kind !== '')]
+  return [
+    ...read.map(([kind]) => writtenKind(kind)),
+    ...(own(OTHER, group) ?? '').split(' ').filter((kind) => kind !== ''),
+  ]
 }
 
 /** The group and version of an apiVersion. */

@@ -1,4 +1,5 @@
 import type { Path } from './objects.ts'
+import { own as ownOf } from './own.ts'
 import { pathText } from './problems.ts'
 
 /** A document as it is written, with everything that was moved in it. */
@@ -158,7 +159,7 @@ function walk(value: unknown, path: Path, name: string, draft: Draft): void {
   for (const [key, part] of Object.entries(value)) walk(part, [...path, key], own, draft)
   if (typeof value['@type'] !== 'string' || !TYPED_STRUCT.test(value['@type'])) return
   if (value.type_url !== undefined || value.typeUrl !== undefined || value.value !== undefined) return
-  const type = FILTER_TYPES[own]
+  const type = ownOf(FILTER_TYPES, own)
   const fields = Object.keys(value).filter((key) => key !== '@type')
   if (type === undefined || fields.length === 0) return
   const inside: Fields = {}

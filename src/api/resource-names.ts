@@ -1,5 +1,6 @@
 import { KINDS, writtenKind } from './kinds-table.ts'
 import type { Kind } from './objects.ts'
+import { own } from './own.ts'
 
 /** How kubectl calls the objects of a kind. */
 export interface ResourceName {
@@ -69,7 +70,7 @@ function pluralOf(singular: string): string {
  */
 export function resourcesOf(word: string, inUse: (kind: Kind) => boolean): ResourceName[] | undefined {
   const kinds = (Object.keys(KINDS) as Kind[]).filter((kind) => kind !== 'MeshConfig')
-  const category = CATEGORIES[word]
+  const category = own(CATEGORIES, word)
   if (category) return kinds.filter(category).map(resourceName)
   const dot = word.indexOf('.')
   const name = (dot < 0 ? word : word.slice(0, dot)).toLowerCase()

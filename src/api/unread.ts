@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import type { Finding } from './issues.ts'
 import type { Path } from './objects.ts'
+import { own } from './own.ts'
 import { pathText } from './problems.ts'
 import { unreadFields } from './schema.ts'
 import { didYouMean } from './suggest.ts'
@@ -27,7 +28,7 @@ export function unknownFields(schema: z.ZodType, value: unknown, path: Path = []
   const unread = unreadFields(schema)
   return Object.entries(value).flatMap(([key, part]) => {
     const at = [...path, key]
-    const field = shape[key]
+    const field = own(shape, key)
     if (field) return unknownFields(field, part, at)
     if (unread === undefined || unread.includes(key)) return []
     const message = `${pathText(path)}: unknown field "${key}", which has no effect${didYouMean(key, Object.keys(shape))}`

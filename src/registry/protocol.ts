@@ -1,3 +1,5 @@
+import { own } from '../api/own.ts'
+
 /** What a service port carries, as Istio tells it (pkg/config/protocol). `AUTO` is Istio's «unsupported»: sniffed. */
 export type Protocol =
   | 'TCP'
@@ -53,7 +55,7 @@ export function servicePortProtocol(port: {
   if (port.protocol === 'UDP') return 'UDP'
   let name = port.name ?? ''
   if (port.appProtocol !== undefined) {
-    const known = KUBERNETES_APP_PROTOCOLS[port.appProtocol]
+    const known = own(KUBERNETES_APP_PROTOCOLS, port.appProtocol)
     if (known) return known
     name = port.appProtocol
   }

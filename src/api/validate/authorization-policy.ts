@@ -5,6 +5,7 @@ import type {
   Operation,
   Source,
 } from '../kinds/authorization-policy.ts'
+import { own } from '../own.ts'
 import { checkSelector, isAddress, isCidr } from './names.ts'
 import type { Scope } from './scope.ts'
 import { each } from './scope.ts'
@@ -160,13 +161,13 @@ function checkCondition(scope: Scope, condition: Condition): void {
       at.error(`"${key}": must be of the form ${map.replace(/\.$/, '.NAME')}[…]`)
   } else if (key === 'destination.namespace') at.error('the namespace is that of the policy: leave this out')
   else if (key.startsWith('destination.labels')) at.error('write a selector instead')
-  else if (!PLAIN_KEYS.includes(key) && !(key in KEYS)) at.error(`"${key}" is no attribute`)
+  else if (!PLAIN_KEYS.includes(key) && own(KEYS, key) === undefined) at.error(`"${key}" is no attribute`)
   for (const [field, list] of [
     ['values', values],
     ['notValues', notValues],
   ] as const) {
     checkNotEmpty(scope.at(field), list)
-    KEYS[key]?.(scope.at(field), list)
+    own(KEYS, key)?.(scope.at(field), list)
   }
 }
 

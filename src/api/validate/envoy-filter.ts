@@ -1,5 +1,6 @@
 import { RE2JS } from 're2js'
 import type { EnvoyConfigObjectMatch, EnvoyConfigObjectPatch, EnvoyFilter } from '../kinds/envoy-filter.ts'
+import { own } from '../own.ts'
 import { checkSelector } from './names.ts'
 import type { Scope } from './scope.ts'
 import { each } from './scope.ts'
@@ -113,7 +114,7 @@ const OLD_NAMES: Record<string, string> = {
 }
 
 function warnOldName(scope: Scope, name: string): void {
-  const now = OLD_NAMES[name]
+  const now = own(OLD_NAMES, name)
   if (now !== undefined) scope.warn(`an old name, which matches nothing any more: write "envoy.filters.${now}"`)
 }
 
