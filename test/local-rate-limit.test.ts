@@ -88,6 +88,15 @@ describe('local rate limit', () => {
     )
   })
 
+  test('the bucket is full when it is full: a quiet hour saves nothing up', () => {
+    const runtime = new TestRuntime(1)
+    const tokens = new TokenBucket(5, 3 / 1000, runtime)
+    runtime.advance(3_600_000)
+    expect(tokens.remaining).toBe(5)
+    const taken = Array.from({ length: 7 }, () => tokens.take())
+    expect(taken).toEqual([true, true, true, true, true, false, false])
+  })
+
   test('the bucket never gives more than its size and what has flowed in', () => {
     const runtime = new TestRuntime(1)
     const tokens = new TokenBucket(5, 3 / 1000, runtime)

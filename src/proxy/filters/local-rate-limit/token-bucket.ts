@@ -6,6 +6,9 @@ import { durationMs } from '../../http/config.ts'
 /** The shortest time between two fills, ms. */
 const MIN_INTERVAL = 50
 
+/** What rounding may take from a token. It is never given away: what is taken too early is owed. */
+const SLACK = 1e-6
+
 /**
  * A token bucket that fills continuously (source/common/common/token_bucket_impl.h AtomicTokenBucketImpl): it holds no count,
  * but the time at which it was empty, so that no more than `maxTokens + rate × time` can ever be taken. Starts full.
@@ -32,20 +35,20 @@ export class TokenBucket {
   /** Takes `count` tokens, or none when there are fewer. */
   take(count = 1): boolean {
     const { tokens } = this
-    if (tokens < count) return false
+    if (tokens + SLACK < count) return false
     this.emptyAt = this.runtime.now() - (tokens - count) / this.rate
     return true
   }
 
   /** Whole tokens that are left. */
   get remaining(): number {
-    return Math.floor(this.tokens)
+    return Math.floor(this.tokens + SLACK)
   }
 
   /** Seconds until there is a token, rounded up; 0 when there is one. */
   get secondsToNext(): number {
     const { tokens } = this
-    return tokens >= 1 ? 0 : Math.ceil((1 - tokens) / this.rate / 1000)
+    return tokens + SLACK >= 1 ? 0 : Math.ceil((1 - tokens) / this.rate / 1000)
   }
 }
 
