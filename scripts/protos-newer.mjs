@@ -66,7 +66,9 @@ export const newer = {
     },
   },
   'envoy/config/rbac/v3/rbac.proto': {
+    imports: ['envoy/config/core/v3/cel.proto'],
     add: {
+      Policy: 'core.v3.CelExpressionConfig cel_config = 5;',
       'Permission.rule': 'SourcedMetadata sourced_metadata = 14;',
       'Principal.identifier': 'SourcedMetadata sourced_metadata = 13; core.v3.TypedExtensionConfig custom = 14;',
     },
@@ -148,13 +150,17 @@ export const newer = {
         google.protobuf.Struct filter_metadata = 28;
         bool emit_filter_state_stats = 29;
         uint32 max_denied_response_body_bytes = 30;
-        bool enforce_response_header_limits = 31;`,
+        bool enforce_response_header_limits = 31;
+        bool shadow_mode = 32;
+        google.protobuf.BoolValue emit_client_span = 33;
+        repeated string clear_route_cache_headers = 34;`,
       CheckSettings: `
         oneof service_override {
           config.core.v3.GrpcService grpc_service = 4;
           HttpService http_service = 5;
-        }`,
-      HttpService: 'config.core.v3.RetryPolicy retry_policy = 9;',
+        }
+        google.protobuf.BoolValue emit_client_span = 6;`,
+      HttpService: 'config.core.v3.RetryPolicy retry_policy = 9; string path_override = 10;',
     },
     imports: ['google/protobuf/struct.proto'],
   },
@@ -174,9 +180,17 @@ export const newer = {
     add: {
       JwtAuthentication: 'string stat_prefix = 7;',
       JwtCacheConfig: 'uint32 jwt_max_token_size = 2;',
+      JwtClaimToHeader: `
+        message PathSegment {
+          oneof segment {
+            option (validate.required) = true;
+            string key = 1 [(validate.rules).string = {min_len: 1}];
+          }
+        }
+        repeated PathSegment claim_path = 3;`,
       'JwtRequirement.requires_type': 'ExtractOnlyWithoutValidation extract_only_without_validation = 7;',
     },
-    types: 'message ExtractOnlyWithoutValidation {}',
+    types: 'message ExtractOnlyWithoutValidation { string verification_status_header = 1; }',
   },
   'envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto': {
     imports: [ROUTE],
@@ -210,6 +224,15 @@ export const newer = {
         google.protobuf.BoolValue enable_ja4_fingerprinting = 3;
         bool close_connection_on_client_hello_parsing_errors = 4;
         google.protobuf.UInt32Value max_client_hello_size = 5;`,
+    },
+  },
+  'envoy/extensions/filters/network/ext_authz/v3/ext_authz.proto': {
+    add: {
+      ExtAuthz: `
+        bool send_tls_alert_on_denial = 9;
+        repeated string metadata_context_namespaces = 10;
+        repeated string typed_metadata_context_namespaces = 11;
+        bool shadow_mode = 12;`,
     },
   },
   'envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto': {
@@ -282,11 +305,44 @@ export const newer = {
         config.route.v3.RetryPolicy retry_policy = 11;`,
     },
   },
+  'envoy/service/auth/v3/external_auth.proto': {
+    add: { 'CheckResponse.http_response': 'DeniedHttpResponse error_response = 5;' },
+  },
+  'envoy/extensions/matching/common_inputs/network/v3/network_inputs.proto': {
+    imports: ['validate/validate.proto'],
+    add: {},
+    types: `
+      message DynamicMetadataInput {
+        message PathSegment {
+          oneof segment {
+            option (validate.required) = true;
+            string key = 1 [(validate.rules).string = {min_len: 1}];
+          }
+        }
+        string filter = 1 [(validate.rules).string = {min_len: 1}];
+        repeated PathSegment path = 2 [(validate.rules).repeated = {min_items: 1}];
+      }
+      message NetworkNamespaceInput {}`,
+  },
   'envoy/type/http/v3/cookie.proto': {
     add: { Cookie: 'repeated CookieAttribute attributes = 4;' },
     types: 'message CookieAttribute { string name = 1; string value = 2; }',
   },
+  'envoy/type/matcher/v3/filter_state.proto': {
+    imports: ['envoy/type/matcher/v3/address.proto'],
+    add: { 'FilterStateMatcher.matcher': 'AddressMatcher address_match = 3;' },
+  },
   'envoy/type/tracing/v3/custom_tag.proto': { add: { 'CustomTag.type': 'string value = 6;' } },
+  'xds/type/matcher/v3/matcher.proto': { add: { 'Matcher.OnMatch': 'bool keep_matching = 3;' } },
+  'xds/type/v3/cel.proto': {
+    // Of cel.expr, which is the same on the wire.
+    add: {
+      CelExpression: `
+        google.api.expr.v1alpha1.ParsedExpr cel_expr_parsed = 3;
+        google.api.expr.v1alpha1.CheckedExpr cel_expr_checked = 4;
+        string cel_expr_string = 5;`,
+    },
+  },
 }
 
 /** Fields whose constraints later Envoys dropped (1.40 takes a token bucket of none, for one): by file, `Message.field`. */
@@ -306,15 +362,17 @@ export const relaxed = {
   'envoy/extensions/common/ratelimit/v3/ratelimit.proto': ['RateLimitDescriptor.Entry.value'],
   'envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto': ['ExtAuthzPerRoute.disabled'],
   'envoy/extensions/filters/http/ext_proc/v3/ext_proc.proto': ['ExternalProcessor.grpc_service'],
+  'envoy/extensions/filters/http/jwt_authn/v3/config.proto': ['JwtClaimToHeader.claim_name'],
   'envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto': ['Rds.config_source'],
   'envoy/extensions/transport_sockets/http_11_proxy/v3/upstream_http_11_connect.proto': [
     'Http11ProxyUpstreamTransport.transport_socket',
   ],
   'envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.proto': ['CaresDnsResolverConfig.resolvers'],
   'envoy/type/v3/token_bucket.proto': ['TokenBucket.max_tokens'],
+  'xds/type/v3/cel.proto': ['CelExpression.expr_specifier'],
 }
 
-/** Takes the constraints off the fields that have none any more. Throws when one has none as it is. */
+/** Takes the constraints off the fields (and oneofs) that have none any more. Throws when one has none as it is. */
 export function relax(file, text) {
   let changed = text
   for (const path of relaxed[file]) {
@@ -322,7 +380,9 @@ export function relax(file, text) {
     const field = place.pop()
     const at = find(file, changed, place)
     const rest = changed.slice(at)
-    const looser = rest.replace(new RegExp(`( ${field} = \\d+)\\s*\\[\\(validate\\.rules\\)[^;]*\\];`), '$1;')
+    const looser = rest
+      .replace(new RegExp(`( ${field} = \\d+)\\s*\\[\\(validate\\.rules\\)[^;]*\\];`), '$1;')
+      .replace(new RegExp(`(oneof ${field} \\{)\\s*option \\(validate\\.required\\) = true;`), '$1')
     if (looser === rest) throw new Error(`${file}: ${path} has no constraint to drop`)
     changed = changed.slice(0, at) + looser
   }

@@ -153,7 +153,7 @@ const BODIES: Record<Kind, object> = {
       jwtRules: [
         {
           issuer: 'a',
-          jwks: '{"keys":[{"kty":"RSA"}]}',
+          jwks: '{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}',
           fromHeaders: [{ name: 'a', prefix: 'b' }],
           outputClaimToHeaders: [{ header: 'a', claim: 'b' }],
         },

@@ -1,5 +1,9 @@
 import { rulesOf } from './support/rules.ts'
 
+const REFUSED =
+  'Envoy refuses a listener with this rule: a sidecar that starts has no inbound listener (its callers get 503), and one that runs keeps its old one. A good set is {"keys": [{"kty": …}]}'
+const UNREAD = `Envoy reads none of these keys: their "alg" or "crv" are not supported. ${REFUSED}`
+
 rulesOf('PeerAuthentication', [
   [
     'portLevelMtls needs a selector',
@@ -63,10 +67,95 @@ jwtRules:
     ],
   ],
   [
-    'places of tokens',
+    'keys of every type, with what each needs',
+    `
+jwtRules:
+- {issuer: a, jwks: '{"keys": {}}'}
+- {issuer: b, jwks: '{"keys": [{"kty": "RSA", "n": "AQ"}]}'}
+- {issuer: c, jwks: '{"keys": [{"kty": "rsa", "n": "AQ", "e": "AQAB"}]}'}
+- {issuer: d, jwks: '{"keys": [{"kty": "EC", "crv": "P-256", "x": "AQ"}, {"kty": "OKP", "crv": "Ed25519"}, 1]}'}
+- {issuer: e, jwks: '{"kty": "RSA", "n": "A$Q", "e": "AQAB"}'}
+- {issuer: f, jwks: '{"kty": "RSA", "n": "AQ", "e": "AQAB", "kid": 7}'}
+- {issuer: g, jwks: '[]'}
+- {issuer: h, jwks: '{"keys": []}'}
+- {issuer: i, jwks: '{"kty": "RSA", "n": "AQ", "e": "AQAB"}'}
+- {issuer: j, jwks: '{"kty": "RSA", "n": "AQ", "e": "AQAB", "d": "AQ"}'}`,
+    [
+      '2:21 error spec.jwtRules[0].jwks: "keys" is no list',
+      '3:21 error spec.jwtRules[1].jwks: key 0 is of type RSA, and has no "e"',
+      '4:21 error spec.jwtRules[2].jwks: key 0 has the kty "rsa", which is none of RSA, EC, OKP, oct',
+      '5:21 error spec.jwtRules[3].jwks: key 0 is of type EC, and has no "y"',
+      '5:21 error spec.jwtRules[3].jwks: key 1 is of type OKP, and has no "x"',
+      '5:21 error spec.jwtRules[3].jwks: key 2 is no object',
+      '6:21 error spec.jwtRules[4].jwks: key 0 has a "n" that is not base64url',
+      '7:21 error spec.jwtRules[5].jwks: key 0 has a "kid" that is no text',
+      '8:21 error spec.jwtRules[6].jwks: a set of keys is {"keys": [{"kty": …}]}',
+      `9:21 warning spec.jwtRules[7].jwks: there are no keys. ${REFUSED}`,
+      `10:21 warning spec.jwtRules[8].jwks: Envoy reads sets of keys only. ${REFUSED}`,
+      '11:21 warning spec.jwtRules[9].jwks: key 0 has private parts, and only public ones are needed',
+      `11:21 warning spec.jwtRules[9].jwks: Envoy reads sets of keys only. ${REFUSED}`,
+    ],
+  ],
+  [
+    'sets of keys of which Envoy reads none',
+    `
+jwtRules:
+- {issuer: a, jwks: '{"keys": [{"kty": "EC", "crv": "secp256k1", "x": "AQ", "y": "AQ"}]}'}
+- {issuer: b, jwks: '{"keys": [{"kty": "OKP", "crv": "X25519", "x": "AQ"}]}'}
+- {issuer: c, jwks: '{"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES384", "x": "AQ", "y": "AQ"}]}'}
+- {issuer: d, jwks: '{"keys": [{"kty": "OKP", "crv": "X25519", "x": "AQ"}, {"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}]}'}
+- {issuer: e, jwks: '{"keys": [{"kty": "RSA", "alg": "PS256", "n": "AQ", "e": "AQAB"}]}'}
+- {issuer: f, jwks: '{"keys": null}'}`,
+    [
+      `2:21 warning spec.jwtRules[0].jwks: ${UNREAD}`,
+      `3:21 warning spec.jwtRules[1].jwks: ${UNREAD}`,
+      `4:21 warning spec.jwtRules[2].jwks: ${UNREAD}`,
+      `7:21 warning spec.jwtRules[5].jwks: Envoy reads sets of keys only. ${REFUSED}`,
+    ],
+  ],
+  [
+    'one source of keys, and an issuer that is no empty text',
+    `
+jwtRules:
+- {issuer: a, jwksUri: "http://a.test/jwks", jwks: '{"keys": []}'}
+- {issuer: "", jwksUri: "https://a.test/jwks"}
+- {issuer: b, jwksUri: ""}
+- {issuer: c, jwksUri: "https://foo.com:not-a-number"}
+- {jwksUri: "HTTPS://a.test/jwks"}`,
+    [
+      '2:46 error spec.jwtRules[0].jwks: excludes jwksUri',
+      `2:52 warning spec.jwtRules[0].jwks: there are no keys. ${REFUSED}`,
+      '3:12 error spec.jwtRules[1].issuer: must not be empty',
+      '4:12 warning spec.jwtRules[2].issuer: "b" is no URL to ask for keys, and neither jwks nor jwksUri is given: no token is good',
+      '4:24 error spec.jwtRules[2].jwksUri: must not be empty',
+      '5:24 error spec.jwtRules[3].jwksUri: "https://foo.com:not-a-number" is no http or https URL',
+    ],
+  ],
+  [
+    'no empty entries',
     `
 jwtRules:
 - issuer: a
+  fromHeaders: [null]
+  outputClaimToHeaders: [null]`,
+    [
+      '3:17 error spec.jwtRules[0].fromHeaders[0]: expected a map, got null',
+      '4:26 error spec.jwtRules[0].outputClaimToHeaders[0]: expected a map, got null',
+    ],
+  ],
+  [
+    'no empty claims',
+    `
+jwtRules:
+- issuer: https://a
+  spaceDelimitedClaims: [""]`,
+    ['3:26 error spec.jwtRules[0].spaceDelimitedClaims[0]: must not be empty'],
+  ],
+  [
+    'places of tokens',
+    `
+jwtRules:
+- issuer: https://a
   fromHeaders: [{name: ""}]
   fromParams: [""]
   fromCookies: [""]

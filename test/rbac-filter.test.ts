@@ -87,10 +87,53 @@ describe('RBAC', () => {
     expect((await get(p.http, '/')).status).toBe(403)
   })
 
-  test('what cannot be enforced is refused by name', async () => {
-    const condition = { const_expr: { bool_value: true } }
-    const rules = { policies: { p: { permissions: anyone, principals: anyone, condition } } }
-    await expect(guarded([{ rules }])).rejects.toThrow('rules: policies[p].condition: CEL conditions are not supported')
+  test('metadata tells of what was decided, and a prefix of the filter counts where the route has none', async () => {
+    const all = { permissions: anyone, principals: anyone }
+    const wasAllowed = {
+      metadata: {
+        filter: 'envoy.filters.http.rbac',
+        path: [{ key: 'pre_enforced_engine_result' }],
+        value: { string_match: { exact: 'allowed' } },
+      },
+    }
+    const own = { rules: { action: 'LOG', policies: { r: all } } }
+    const p = await guarded(
+      [
+        { rules: { action: 'DENY', policies: { b: all } }, rules_stat_prefix: 'pre_' },
+        allow({ any: true }, wasAllowed),
+      ],
+      [
+        {
+          match: { prefix: '/own' },
+          ...ok,
+          typed_per_filter_config: { rbac: { '@type': `type.googleapis.com/${RBAC}PerRoute`, rbac: own } },
+        },
+      ],
+    )
+    expect((await get(p.http, '/')).status).toBe(403)
+    expect((await get(p.http, '/own')).status).toBe(200)
+  })
+
+  test('the metadata of a route, which does not match where there is no route', async () => {
+    const metadata_matcher = {
+      filter: 'm',
+      path: [{ key: 'k' }],
+      value: { string_match: { exact: 'v' } },
+      invert: true,
+    }
+    const p = await guarded(
+      [allow({ sourced_metadata: { metadata_matcher, metadata_source: 'ROUTE' } })],
+      [{ match: { prefix: '/v' }, ...ok, metadata: { filter_metadata: { m: { k: 'v' } } } }],
+    )
+    expect((await get(p.http, '/v')).status).toBe(403)
+    expect((await get(p.http, '/other')).status).toBe(200)
+  })
+
+  test.each([
+    ['an empty range of ports', { destination_port_range: { start: 5, end: 5 } }, 'cannot be greater or equal'],
+    ['an unknown extension', { matcher: { name: 'x' } }, "matcher: 'x' is not supported"],
+  ])('refuses %s', async (_what, permission, words) => {
+    await expect(guarded([allow(permission)])).rejects.toThrow(words)
   })
 })
 

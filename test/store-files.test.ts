@@ -1,6 +1,7 @@
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open as openFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { SystemRuntime } from '../src/runtime-system.ts'
 import type { FilesReport, FilesSource } from '../src/store/files.ts'
@@ -37,7 +38,7 @@ const write = (name: string, text: string) => writeFile(join(folder, name), text
 
 const open = async (
   paths: string[],
-  options: { watch?: boolean; strict?: boolean; readStdin?: () => Promise<string> } = {},
+  options: { watch?: boolean; strict?: boolean; settleMs?: number; readStdin?: () => Promise<string> } = {},
 ) => {
   source = await openFiles({
     store,
@@ -186,6 +187,67 @@ describe('while it runs', () => {
     await nextReport()
     expect(values()).toEqual(['a=2'])
     expect(changes.every(({ deleted }) => deleted.length === 0)).toBe(true)
+  })
+
+  /** A writer as most are: the file is emptied, then filled in pieces. */
+  const writeInHalves = async (name: string, text: string, pauseMs: number) => {
+    const file = await openFile(join(folder, name), 'w')
+    const middle = Math.floor(text.length / 2)
+    await file.write(text.slice(0, middle))
+    await delay(pauseMs)
+    await file.write(text.slice(middle))
+    await file.close()
+  }
+  /** Some 200 KB, with more objects from version to version. */
+  const big = (version: number) =>
+    Array.from({ length: 300 + version }, (_, i) => configMap(`m${i}`, `${version} ${'x'.repeat(600)}`)).join('---\n')
+
+  it.each([30, 120])('a big file that is written in halves %i ms apart is never read half', async (pauseMs) => {
+    await write('a.yaml', big(0))
+    await open([folder], { watch: true, settleMs: 50 })
+    const rounds = pauseMs === 30 ? 12 : 4
+    for (let version = 1; version <= rounds; version++) {
+      await writeInHalves('a.yaml', big(version), pauseMs)
+      const written = performance.now()
+      expect(await nextReport()).toEqual({ files: [join(folder, 'a.yaml')], problems: [] })
+      expect(values()).toHaveLength(300 + version)
+      expect(performance.now() - written).toBeLessThan(1000)
+    }
+    expect(changes).toHaveLength(1 + rounds)
+    expect(changes.every(({ deleted }) => deleted.length === 0)).toBe(true)
+  })
+
+  it('a file that is written to without a rest is followed all the same, and never half', async () => {
+    await write('a.yaml', big(0))
+    await open([folder], { watch: true, settleMs: 50 })
+    for (let version = 1; version <= 20; version++) {
+      await writeInHalves('a.yaml', big(version), 30)
+      await delay(20)
+    }
+    while (values().length < 320) await nextReport()
+    expect(reports.flatMap(({ problems }) => problems)).toEqual([])
+    expect(changes.every(({ deleted }) => deleted.length === 0)).toBe(true)
+  })
+
+  it('files that are edited together are one change, also when one of them takes longer', async () => {
+    await write('a.yaml', big(0))
+    await write('b.yaml', configMap('b', '0'))
+    await open([folder], { watch: true, settleMs: 50 })
+    await write('b.yaml', configMap('b', '1'))
+    await writeInHalves('a.yaml', big(1), 30)
+    await nextReport()
+    expect(changes).toHaveLength(2)
+    expect(values()).toHaveLength(302)
+  })
+
+  it('a file that is broken is told once, whatever happens to others', async () => {
+    await write('a.yaml', configMap('a', '1'))
+    await open([folder], { watch: true })
+    await writeInHalves('a.yaml', 'apiVersion: v1\nkind: [\n', 30)
+    expect((await nextReport()).problems).toHaveLength(1)
+    await write('b.yaml', configMap('b', '1'))
+    expect(await nextReport()).toEqual({ files: [join(folder, 'b.yaml')], problems: [] })
+    expect(values()).toEqual(['a=1', 'b=1'])
   })
 
   it('a file that stays empty has no objects', async () => {

@@ -102,7 +102,7 @@ describe.each<TransportVariant>(['shared', 'plain'])('TLS over a %s transport', 
     await farSees.until(() => farSees.received === 'hello')
     far.write(Buffer.alloc(200_000, 'y'))
     await nearSees.until(() => nearSees.received.length === 200_000)
-    expect(far.info.sni).toBe('server.test')
+    expect(far.info.tls!.sni).toBe('server.test')
     expect(far.info.tls).toMatchObject({ version: 'TLSv1.3', alpn: 'http/1.1', sni: 'server.test' })
     expect(far.info.tls!.cipher).toMatch(/^TLS_/)
     expect(far.info.tls!.peer!.uriSans).toEqual([spiffe])

@@ -63,7 +63,7 @@ function inline(text: string) {
   return { specifier: { case: 'inlineString' as const, value: text } }
 }
 
-function certificate(who: Identity) {
+function certificate(who: Pick<Identity, 'certChainPem' | 'privateKeyPem'>) {
   return { certificateChain: inline(who.certChainPem), privateKey: inline(who.privateKeyPem) }
 }
 
@@ -95,7 +95,7 @@ const sdsContext = {
   },
 } as Common
 
-function setCertificate(w: World, who: Identity, version: string): void {
+function setCertificate(w: World, who: Pick<Identity, 'certChainPem' | 'privateKeyPem'>, version: string): void {
   const type = { case: 'tlsCertificate' as const, value: certificate(who) }
   w.secrets.set(make('envoy.extensions.transport_sockets.tls.v3.Secret', { name: 'default', type }), version)
 }

@@ -101,8 +101,8 @@ describe('what is no YAML is one problem per document, and leaves the others', (
   it('syntax errors', () => {
     const text = 'a: [1\n---\nb: 2\n---\nc: "x\n'
     expect(said(text)).toEqual([
-      '2:1 error YAML: Flow sequence in block collection must be sufficiently indented and end with a ]',
-      '6:1 error YAML: Missing closing "quote',
+      '1:6 error YAML: Flow sequence in block collection must be sufficiently indented and end with a ]',
+      '5:6 error YAML: Missing closing "quote',
     ])
     expect(parseYaml('f.yaml', text).documents.map(({ value }) => value)).toEqual([{ b: 2 }])
   })

@@ -20,8 +20,6 @@ const rows = (kind: Kind, ...fields: [path: string, words: string][]): NotEnforc
 
 /** Extension providers that nothing here calls. */
 const PROVIDERS = [
-  'envoyExtAuthzHttp',
-  'envoyExtAuthzGrpc',
   'zipkin',
   'opentelemetry',
   'datadog',
@@ -58,8 +56,6 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     ),
   ),
   ...rows('WorkloadGroup', ['', 'automatic registration of workloads']),
-  ...rows('RequestAuthentication', ['', 'JWT authentication']),
-  ...rows('AuthorizationPolicy', ['spec.action=CUSTOM', 'external authorization (nobody is asked)']),
   ...rows(
     'EnvoyFilter',
     ['spec.configPatches[].applyTo=EXTENSION_CONFIG', 'extension configs'],

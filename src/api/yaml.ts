@@ -89,7 +89,8 @@ function parse(source: Source, text: string): ParsedYaml {
     for (const document of parseNodes(chunk.text)) {
       const error = document.errors[0]
       if (error) {
-        const offset = chunk.offset + error.pos[0]
+        // What ends too early is found missing after the last line, where there is nothing to show.
+        const offset = chunk.offset + Math.min(error.pos[0], chunk.text.trimEnd().length)
         const message = error.message.replace(/\s+at line \d+[\s\S]*$/, '')
         const said =
           error.code === 'DUPLICATE_KEY' ? `${duplicateKey(source, offset)} is given twice` : `YAML: ${message}`

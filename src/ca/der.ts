@@ -27,8 +27,14 @@ export const bits = (body: Uint8Array, unused = 0): Uint8Array => tlv(0x03, Buff
 /** BOOLEAN true, as DER wants it. */
 export const derTrue: Uint8Array = Buffer.of(0x01, 0x01, 0xff)
 
-/** UTF8String. */
-export const utf8 = (text: string): Uint8Array => tlv(0x0c, Buffer.from(text, 'utf8'))
+/**
+ * A directory string as Go writes it: PrintableString when it can be, else UTF8String. (Go's own rule for the former
+ * leaves out `*` and `&`, which some writers allow.)
+ */
+export const directoryString = (text: string): Uint8Array =>
+  /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(text)
+    ? tlv(0x13, Buffer.from(text, 'latin1'))
+    : tlv(0x0c, Buffer.from(text, 'utf8'))
 
 /** Context-specific, constructed: `[n] EXPLICIT`. */
 export const explicit = (n: number, ...parts: Uint8Array[]): Uint8Array => tlv(0xa0 | n, ...parts)
@@ -62,13 +68,4 @@ export function time(ms: number): Uint8Array {
   return new Date(ms).getUTCFullYear() < 2050
     ? tlv(0x17, Buffer.from(`${digits.slice(2)}Z`, 'latin1'))
     : tlv(0x18, Buffer.from(`${digits}Z`, 'latin1'))
-}
-
-/** Wraps DER in a PEM block. */
-export function pem(label: string, der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
-  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
 }

@@ -1,5 +1,6 @@
 import type { CallRequest } from '../mesh/control/api.ts'
 import type { Mesh } from '../mesh/mesh.ts'
+import { linksTable } from './links.ts'
 import { splitTable } from './split-table.ts'
 
 const get = (from: string, url: string, count: number, headers: [string, string][] = []): CallRequest => ({
@@ -17,6 +18,8 @@ export async function showDemo(mesh: Mesh): Promise<void> {
   out(indent(splitTable(await mesh.call(get('curl', 'http://reviews:9080/', 100)))))
   out('\n10 requests with "end-user: jason":')
   out(indent(splitTable(await mesh.call(get('curl', 'http://reviews:9080/', 10, [['end-user', 'jason']])))))
+  out('\nWhich of these connections were mutual TLS (dinghy links):')
+  out(indent(linksTable(mesh.links().rows)))
   out('\nEdit a weight in configs/bookinfo/routing.yaml and call again. Ctrl-C stops everything.')
 }
 

@@ -6,12 +6,16 @@ import { plainProxyOptions } from './proxy-options.ts'
 const VERBS = {
   up: async () => (await import('./up.ts')).upCommand,
   call: async () => (await import('./call.ts')).callCommand,
+  links: async () => (await import('./links.ts')).linksCommand,
   fault: async () => (await import('./fault.ts')).faultCommand,
   get: async () => (await import('./get.ts')).getCommand,
   load: async () => (await import('./load.ts')).loadCommand,
   exec: async () => (await import('./exec.ts')).execCommand,
+  analyze: async () => (await import('./analyze.ts')).analyzeCommand,
   validate: async () => (await import('./validate.ts')).validateCommand,
   pilot: async () => (await import('./pilot.ts')).pilotCommand,
+  create: async () => (await import('./create.ts')).createCommand,
+  sds: async () => (await import('./sds.ts')).sdsCommand,
   proxy: async () => (await import('./proxy.ts')).proxyCommand,
 }
 
@@ -31,7 +35,7 @@ export async function run(args: readonly string[]): Promise<void> {
     .enablePositionalOptions()
     .showHelpAfterError('(--help tells more)')
     .exitOverride()
-  const verb = args[0] as keyof typeof VERBS | undefined
+  const verb = (args[0] === 'edges' ? 'links' : args[0]) as keyof typeof VERBS | undefined
   const names = verb !== undefined && verb in VERBS ? [verb] : (Object.keys(VERBS) as (keyof typeof VERBS)[])
   for (const name of names) (await VERBS[name]())(program)
   for (const command of program.commands) command.exitOverride()

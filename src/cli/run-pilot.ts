@@ -1,16 +1,17 @@
 import { hasErrors } from '../api/problems.ts'
-import { createControlPlane } from '../mesh/control-plane.ts'
-import { openGrpcDoor } from '../mesh/grpc-door.ts'
+import { type ControlPlane, createControlPlane } from '../mesh/control-plane.ts'
+import { Doors } from '../mesh/doors/doors.ts'
 import { SystemRuntime } from '../runtime-system.ts'
 import { openFiles } from '../store/files.ts'
 import { createStore } from '../store/store.ts'
+import { type CaOptions, givenCa } from './ca-options.ts'
+import { type DoorFlags, doorLines, doorPlaces } from './door-options.ts'
 import { CliError } from './errors.ts'
 import { reportProblems } from './problems.ts'
 
 /** What the command line of `dinghy pilot` says. */
-export interface PilotOptions {
+export interface PilotOptions extends CaOptions, DoorFlags {
   config: string[]
-  grpcAddr: { host: string; port: number }
   dataDir?: string
   strict: boolean
   watch: boolean
@@ -18,6 +19,7 @@ export interface PilotOptions {
 
 /** Serves until SIGINT or SIGTERM. Throws a CliError when the files have errors. */
 export async function runPilot(options: PilotOptions): Promise<void> {
+  const ca = givenCa(options)
   const runtime = new SystemRuntime()
   const store = createStore(runtime)
   const files = await openFiles({
@@ -33,25 +35,35 @@ export async function runPilot(options: PilotOptions): Promise<void> {
     await files.close()
     throw new CliError('nothing was started, because of the errors above')
   }
-  const plane = createControlPlane({
-    store,
-    runtime,
-    dataDir: options.dataDir,
-    env: process.env,
-    onRejected: (proxy, typeUrl, message) => process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`),
-    log: (line) => process.stderr.write(`${line}\n`),
-  })
+  let plane: ControlPlane
+  try {
+    plane = createControlPlane({
+      store,
+      runtime,
+      ca,
+      dataDir: options.dataDir,
+      env: process.env,
+      onRejected: (proxy, typeUrl, message) => process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`),
+      log: (line) => process.stderr.write(`${line}\n`),
+    })
+  } catch (e) {
+    await files.close()
+    throw e
+  }
   const stopped = async () => {
     plane.close()
     await files.close()
   }
-  const door = await openGrpcDoor(plane.ads, options.grpcAddr).catch(async (e: Error) => {
-    await stopped()
-    throw e
-  })
-  process.stdout.write(`serving ADS at ${door.address}\n`)
+  const log = (line: string) => process.stderr.write(`${line}\n`)
+  const doors = await Doors.open(plane, doorPlaces(options), { runtime, env: process.env, log }).catch(
+    async (e: Error) => {
+      await stopped()
+      throw e
+    },
+  )
+  for (const line of doorLines((door) => doors.address(door))) process.stdout.write(`${line}\n`)
   const stop = () => {
-    door
+    doors
       .close()
       .then(stopped)
       .then(() => process.exit(0))

@@ -4,27 +4,28 @@ import type { Problem } from '../api/problems.ts'
 import type { WorkloadView } from '../mesh/control/api.ts'
 import type { Mesh, MeshEvent } from '../mesh/mesh.ts'
 import type { OutlierReport } from '../mesh/outlier-report.ts'
+import { type CaOptions, givenCa, withCaOptions } from './ca-options.ts'
+import { DOORS, type DoorFlags, doorLines, doorPlaces, withDoorOptions } from './door-options.ts'
 import { inlineFurther } from './engine.ts'
 import { CliError } from './errors.ts'
-import { hostPort } from './options.ts'
+import { linksBrief } from './links.ts'
 import { reportProblems } from './problems.ts'
 import { table } from './table.ts'
 
-interface Options {
+interface Options extends CaOptions, DoorFlags {
   json: boolean
   logDir?: string
   dataDir?: string
   strict: boolean
   watch: boolean
   seed?: number
-  grpcAddr?: { host: string; port: number }
   gateways: boolean
   demo: boolean
 }
 
 /** `dinghy up FILES…`: control plane, sidecars and apps in one process, until Ctrl-C. */
 export function upCommand(program: Command): void {
-  program
+  const command = program
     .command('up')
     .summary('run a mesh from files: control plane, sidecars and apps in one process')
     .argument('<files...>', 'YAML or JSON files, folders, or - for standard input')
@@ -38,10 +39,9 @@ export function upCommand(program: Command): void {
     )
     .option('--no-watch', 'do not follow changes to the files')
     .option('--seed <n>', 'make random choices repeatable', seed)
-    .option('--grpc-addr <host:port>', 'serve xDS to outside proxies there too', hostPort)
     .option('--no-gateways', 'do not stand in for gateways that the files speak of without bringing them')
     .option('--demo', 'send a little traffic through the mesh and show where it goes', false)
-    .action(async (files: string[], options: Options) => run(files, options))
+  withDoorOptions(withCaOptions(command)).action(async (files: string[], options: Options) => run(files, options))
 }
 
 function seed(text: string): number {
@@ -52,17 +52,19 @@ function seed(text: string): number {
 
 async function run(files: string[], options: Options): Promise<void> {
   const started = performance.now()
+  const ca = givenCa(options)
   inlineFurther()
   const { Mesh } = await import('../mesh/mesh.ts')
   let running = false
   const mesh = await Mesh.start({
     sources: files,
     logDir: options.logDir,
+    ca,
     dataDir: options.dataDir,
     strict: options.strict,
     watch: options.watch,
     seed: options.seed,
-    grpcAddress: options.grpcAddr,
+    ...doorPlaces(options),
     gateways: options.gateways,
     onEvent: (event) => {
       if (!options.json || event.type !== 'log') printEvent(event, running)
@@ -70,12 +72,21 @@ async function run(files: string[], options: Options): Promise<void> {
   })
   running = true
   stopOnSignals(mesh)
-  if (options.json) process.stdout.write(`${JSON.stringify({ ready: true, workloads: mesh.workloads() })}\n`)
+  if (options.json)
+    process.stdout.write(`${JSON.stringify({ ready: true, workloads: mesh.workloads(), ...doorsJson(mesh) })}\n`)
   else printMesh(mesh, performance.now() - started)
   if (options.demo && !options.json) {
     const { showDemo } = await import('./demo.ts')
     await showDemo(mesh)
   }
+}
+
+function doorsJson(mesh: Mesh): { doors?: Record<string, string> } {
+  const open = DOORS.flatMap((door) => {
+    const at = mesh.doorAddress(door)
+    return at === undefined ? [] : [[door, at] as const]
+  })
+  return open.length > 0 ? { doors: Object.fromEntries(open) } : {}
 }
 
 /** One SIGINT or SIGTERM stops everything in order; a second one ends the process at once. */
@@ -163,7 +174,9 @@ function printMesh(mesh: Mesh, ms: number): void {
   out.push(
     `${pc.green('ready')} in ${(ms / 1000).toFixed(2)} s: ${count(workloads.length, 'instance')}, ${count(sidecars, 'sidecar')}, control at ${mesh.controlUrl}`,
   )
-  if (mesh.grpcAddress) out.push(`xDS for outside proxies at ${mesh.grpcAddress}`)
+  const links = mesh.links()
+  if (links.links > 0) out.push('', ...linksBrief(links, MAX_LINKS))
+  out.push(...doorLines((door) => mesh.doorAddress(door)))
   const outside = mesh.gatewayExamples()
   if (outside.length > 0) {
     out.push('')
@@ -182,6 +195,8 @@ function printMesh(mesh: Mesh, ms: number): void {
   process.stdout.write(`${out.join('\n')}\n`)
 }
 
+/** How many links that are not mutual TLS are shown. */
+const MAX_LINKS = 6
 /** How many hosts of gateways are shown. */
 const MAX_EXAMPLES = 5
 

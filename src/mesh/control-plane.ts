@@ -1,5 +1,9 @@
 import type { ApiObject } from '../api/objects.ts'
-import { Ca } from '../ca/ca.ts'
+import { type GivenCa, openAuthority } from '../ca/authority.ts'
+import type { Ca } from '../ca/ca.ts'
+import type { MeshDial } from '../pilot/authn/mesh-dial.ts'
+import { ServiceAccounts } from '../pilot/ca-service/service-accounts.ts'
+import { SigningKey } from '../pilot/ca-service/signing-key.ts'
 import { meshOf } from '../pilot/mesh.ts'
 import { Pilot } from '../pilot/pilot.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
@@ -11,7 +15,9 @@ import { AdsServer } from '../xds/server.ts'
 export interface ControlPlaneOptions {
   readonly store: Store
   readonly runtime: Runtime
-  /** Keeps the root certificate between runs. */
+  /** The CA to use; default: one among the objects, the kept one, or one that is made. */
+  readonly ca?: GivenCa | undefined
+  /** Keeps a root certificate that is made between runs. */
   readonly dataDir?: string | undefined
   /** istiod's switches. */
   readonly env: Readonly<Record<string, string | undefined>>
@@ -21,24 +27,45 @@ export interface ControlPlaneOptions {
   readonly additions?: ((snapshot: Snapshot) => readonly ApiObject[]) | undefined
   /** See PilotOptions. */
   readonly beforePush?: (context: PushContext) => Promise<void> | undefined
+  /** See PilotOptions. */
+  readonly meshDial?: MeshDial
   /** Takes a line for the log. */
   readonly log?: (line: string) => void
   /** See PilotOptions. */
   readonly warn?: (line: string) => void
+  /** Told of changes of the CA. Default: the log. */
+  readonly onCa?: (line: string) => void
 }
 
 /** A pilot with its certificate authority, and the ADS server that hands out what it makes. */
 export interface ControlPlane {
   readonly pilot: Pilot
   readonly ads: AdsServer
+  readonly ca: Ca
+  /** Issues and reviews the tokens by which outside proxies prove who they are. */
+  readonly accounts: ServiceAccounts
   close(): void
 }
 
-/** Makes the control plane of a store. Throws when the kept root certificate cannot be used. */
+/** Makes the control plane of a store. Throws CaConfigError when the CA that is given, or kept, cannot be used. */
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
-  const { store, runtime, dataDir, env, additions, beforePush, log, warn } = options
-  const ca = new Ca({ runtime, dataDir, trustDomain: meshOf(store.snapshot).trustDomain })
-  const pilot = new Pilot({ store, runtime, ca, env, additions, beforePush, log, warn })
+  const { store, runtime, dataDir, env, additions, beforePush, meshDial, log, warn } = options
+  const { trustDomain, rootNamespace } = meshOf(store.snapshot)
+  const silent = () => {}
+  const authority = openAuthority({
+    store,
+    runtime,
+    given: options.ca,
+    dataDir,
+    trustDomain,
+    rootNamespace,
+    env,
+    warn: warn ?? log ?? silent,
+    log: options.onCa ?? log ?? silent,
+  })
+  const { ca } = authority
+  const signingKey = dataDir === undefined ? SigningKey.make() : SigningKey.kept(dataDir, true)
+  const pilot = new Pilot({ store, runtime, ca, env, additions, beforePush, meshDial, log, warn })
   const ads = new AdsServer({
     runtime,
     log,
@@ -52,9 +79,12 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   return {
     pilot,
     ads,
+    ca,
+    accounts: new ServiceAccounts(pilot, signingKey, runtime),
     close() {
       ads.close()
       pilot.close()
+      authority.close()
     },
   }
 }

@@ -1,6 +1,7 @@
 import type { Destination } from '../api/kinds/virtual-service.ts'
-import type { ApiObject, Path } from '../api/objects.ts'
+import type { Path } from '../api/objects.ts'
 import type { Problem } from '../api/problems.ts'
+import { destinationsOf } from '../pilot/analysis/destinations.ts'
 import { INTERNAL } from '../pilot/internal-names.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import { gatewayName } from '../pilot/scope/short-names.ts'
@@ -24,9 +25,9 @@ export function danglingRoutes(context: PushContext): Problem[] {
       if (name !== MESH_GATEWAY && !gateways.has(name))
         say(`there is no Gateway ${name}: no client comes in by it`, ['gateways', i])
     }
-    for (const [destination, path] of destinations(object)) {
+    for (const { destination, path } of destinationsOf(object)) {
       const message = missing(context, object.metadata.namespace, destination)
-      if (message) say(message, path)
+      if (message) say(message, path.slice(1))
     }
     return out
   })
@@ -54,19 +55,4 @@ function missing(
         hostWithin(name, resolveShortName(spec.host ?? '', metadata.namespace, env.domain)),
     )
   return defined ? undefined : `no DestinationRule for ${name} defines the subset "${subset}": nothing gets there`
-}
-
-/** Everything that a VirtualService sends traffic to, and where it says so. */
-function destinations({ spec }: ApiObject<'VirtualService'>): [Destination, Path][] {
-  const out: [Destination | undefined, Path][] = []
-  for (const kind of ['http', 'tls', 'tcp'] as const)
-    for (const [i, rule] of (spec[kind] ?? []).entries())
-      for (const [j, { destination }] of (rule.route ?? []).entries())
-        out.push([destination, [kind, i, 'route', j, 'destination']])
-  for (const [i, { mirror, mirrors }] of (spec.http ?? []).entries()) {
-    out.push([mirror, ['http', i, 'mirror']])
-    for (const [j, { destination }] of (mirrors ?? []).entries())
-      out.push([destination, ['http', i, 'mirrors', j, 'destination']])
-  }
-  return out.filter((entry): entry is [Destination, Path] => entry[0] !== undefined)
 }

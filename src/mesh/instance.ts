@@ -1,5 +1,6 @@
 import type http from 'node:http'
 import { FAULT_ANNOTATION } from '../api/server-fault.ts'
+import { SDS_CLUSTER } from '../pilot/names.ts'
 import { type CaptureEntry, CaptureTable } from '../proxy/listener/capture.ts'
 import { type Address, formatAddress } from '../proxy/listener/connection.ts'
 import { ProxyServer } from '../proxy/server.ts'
@@ -170,6 +171,8 @@ export class Instance {
       }),
       runtime: this.#runtime,
       adsTransport: this.#host.ads,
+      // There is no agent: the control plane of this process has the secrets.
+      sdsOverAds: [SDS_CLUSTER],
       resolver: this.#host.resolver,
       captureTable: this.#capture,
       capture: (destination) => this.outbound(destination),

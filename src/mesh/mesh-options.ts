@@ -1,27 +1,29 @@
 import type http from 'node:http'
+import type { GivenCa } from '../ca/authority.ts'
 import type { Resolver } from '../proxy/upstream/resolver.ts'
 import type { Workload } from '../registry/model.ts'
 import type { Runtime } from '../runtime.ts'
 import type { SourceUpdate } from '../store/store.ts'
+import type { DoorPlaces } from './doors/doors.ts'
 import type { MeshEvent } from './mesh-event.ts'
 
 /** How to run a mesh. */
-export interface MeshOptions {
+export interface MeshOptions extends DoorPlaces {
   /** Files, folders and `-` (standard input). */
   readonly sources: readonly string[]
   /** Objects that come from elsewhere, by where that is. */
   readonly objects?: SourceUpdate | undefined
   /** Where what sidecars write to /dev/stdout goes, by namespace and pod; nowhere but to this process's own when absent. */
   readonly logDir?: string | undefined
-  /** Keeps the root certificate between runs. */
+  /** The CA that signs workload certificates. Default: one among the objects, the kept one, or one that is made. */
+  readonly ca?: GivenCa | undefined
+  /** Keeps a root certificate that is made between runs. */
   readonly dataDir?: string | undefined
   readonly strict?: boolean | undefined
   /** Follow changes to the files. Default false. */
   readonly watch?: boolean | undefined
   /** Makes random choices repeatable. */
   readonly seed?: number | undefined
-  /** Serve xDS over gRPC there too. */
-  readonly grpcAddress?: { readonly host: string; readonly port: number } | undefined
   /** For tests; else the machine's clock. */
   readonly runtime?: Runtime | undefined
   /** What answers for a workload's app, by the workload itself; undefined leaves it to annotations and stand-ins. */

@@ -1,5 +1,6 @@
 import type { Problem } from '../api/problems.ts'
 import { hasErrors } from '../api/problems.ts'
+import type { Ca } from '../ca/ca.ts'
 import { pilotEnv } from '../pilot/env.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { ProxyServer } from '../proxy/server.ts'
@@ -14,16 +15,19 @@ import { MeshAddresses, type SocketAddress } from './address-book.ts'
 import { Complaints } from './complaints.ts'
 import type { CallAnswer, CallRequest, WorkloadView } from './control/api.ts'
 import { call } from './control/call.ts'
+import type { LinksView } from './control/link-view.ts'
 import { announce } from './control/running.ts'
 import { type ControlServer, type ControlTarget, startControl } from './control/server.ts'
 import { type ControlPlane, createControlPlane } from './control-plane.ts'
 import { describeChange } from './describe-change.ts'
+import type { DoorPlaces, Doors } from './doors/doors.ts'
 import { exampleUrl } from './example-url.ts'
 import { MeshFaults } from './faults/mesh-faults.ts'
 import { findWorkload, findWorkloads } from './find-workload.ts'
 import { type GatewayExample, gatewayExamples, withServicePorts } from './gateway-examples.ts'
-import type { GrpcDoor } from './grpc-door.ts'
 import { Instances } from './instances.ts'
+import { keyServers } from './key-servers.ts'
+import { LinkChanges, linksView } from './links.ts'
 import { Recordings } from './load/recordings.ts'
 import { runLoad } from './load/run.ts'
 import type { LoadOptions, LoadReport } from './load/types.ts'
@@ -37,7 +41,7 @@ import { outlierReport } from './outliers.ts'
 import { gatewayFor, OUTSIDE } from './outside.ts'
 import { endpointsAt } from './service-endpoints.ts'
 import { standInGateways } from './stand-in-gateways.ts'
-import { synced } from './synced.ts'
+import { keysFetched, synced } from './synced.ts'
 
 /** The control interface's port, istiod's for debugging and monitoring. */
 const CONTROL_PORT = 15014
@@ -63,6 +67,7 @@ export class Mesh {
   readonly #store: Store
   readonly #observer = new StreamObserver()
   readonly #complaints = new Complaints()
+  readonly #linkChanges = new LinkChanges()
   readonly #addresses: MeshAddresses
   readonly #domain: string
   readonly #recordings: Recordings
@@ -78,7 +83,7 @@ export class Mesh {
   #plane!: ControlPlane
   #instances!: Instances
   #control: ControlServer | undefined
-  #grpc: GrpcDoor | undefined
+  #doors: Doors | undefined
   #retract: (() => void) | undefined
   #unsubscribe: (() => void) | undefined
 
@@ -132,12 +137,15 @@ export class Mesh {
     this.#plane = createControlPlane({
       store: this.#store,
       runtime: this.#runtime,
+      ca: this.#options.ca,
       dataDir: this.#options.dataDir,
       env,
       additions: this.#options.gateways === false ? undefined : (snapshot) => standInGateways(snapshot, this.#domain),
       beforePush: (context) => this.#prepare(context),
+      meshDial: keyServers(this.#addresses, this.#domain, () => this.#plane.pilot.context),
       onRejected: (workload, typeUrl, message) => this.#event({ type: 'rejected', workload, typeUrl, message }),
       warn: (message) => this.#event({ type: 'warning', message }),
+      onCa: (summary) => this.#event({ type: 'changed', summary }),
     })
     this.#addresses.endpoints = (ip, port) => endpointsAt(this.registry, ip, port)
     this.#instances = new Instances({
@@ -163,10 +171,15 @@ export class Mesh {
       onLog: (workload, line) => this.#event({ type: 'log', workload: workload.name, line }),
     })
     await this.#instances.start(this.#plane.pilot.context)
+    await keysFetched(this.#plane.pilot)
     await this.#instances.ready()
     await this.#instances.openOutbound(this.registry)
+    // Key servers in the mesh may have started after they were asked first.
+    await keysFetched(this.#plane.pilot, true)
+    await synced(this.#plane)
     this.#started = true
     this.#problems(this.#complaints.news(this.#plane.pilot.context))
+    this.#linkChanges.news(this.#plane.pilot.context)
     const unfollow = this.#plane.pilot.onPush((context) => this.#pushed(context))
     const unwatch = this.#store.subscribe((change) => this.#changed(change))
     this.#unsubscribe = () => {
@@ -177,10 +190,14 @@ export class Mesh {
   }
 
   async #openDoors(): Promise<void> {
-    const { grpcAddress } = this.#options
-    if (grpcAddress) {
-      const { openGrpcDoor } = await import('./grpc-door.ts')
-      this.#grpc = await openGrpcDoor(this.#plane.ads, grpcAddress)
+    const { grpcAddress, tlsAddress, sdsAddress, sdsSocket, env = process.env } = this.#options
+    if (grpcAddress || tlsAddress || sdsAddress || sdsSocket) {
+      const { Doors } = await import('./doors/doors.ts')
+      this.#doors = await Doors.open(this.#plane, this.#options, {
+        runtime: this.#runtime,
+        env,
+        complain: (message) => this.#event({ type: 'warning', message }),
+      })
     }
     this.#control = await startControl(this.#target(), this.#block.control, this.#block.ownAddresses ? CONTROL_PORT : 0)
     if (this.#options.announce !== false)
@@ -201,9 +218,14 @@ export class Mesh {
     return this.#control?.url ?? ''
   }
 
-  /** Where outside proxies get xDS; undefined unless asked for. */
-  get grpcAddress(): string | undefined {
-    return this.#grpc?.address
+  /** Where proxies of other processes are served; undefined unless asked for. */
+  doorAddress(door: keyof DoorPlaces): string | undefined {
+    return this.#doors?.address(door)
+  }
+
+  /** Signs the certificates of the workloads. */
+  get ca(): Ca {
+    return this.#plane.ca
   }
 
   get store(): Store {
@@ -248,6 +270,11 @@ export class Mesh {
     return runLoad(options, this.#recordings)
   }
 
+  /** Which connections between workloads are mutual TLS, what decides that, and what was seen of them. */
+  links(): LinksView {
+    return linksView(this.#plane.pilot.context, this.sidecars())
+  }
+
   /** How clients outside the mesh reach its gateways. */
   gatewayExamples(): GatewayExample[] {
     return gatewayExamples(this.#plane.pilot.context, this.#instances.views())
@@ -289,6 +316,7 @@ export class Mesh {
       workloads: () => this.workloads(),
       recordings: this.#recordings,
       faults: this.faults,
+      links: () => this.links(),
       workload: (name) => this.#instances.of(find(name)).view(),
       objects: (kinds, namespace) =>
         objectsView(this.#plane.pilot.context, this.#plane.pilot.statuses, kinds, namespace),
@@ -305,6 +333,8 @@ export class Mesh {
           localAddress: this.#block.ownAddresses ? this.#instances.of(workload).address : undefined,
         }
       },
+      controlPlane: () => ({ tls: this.doorAddress('tlsAddress'), roots: this.ca.rootPem }),
+      createToken: (request) => this.#plane.accounts.issue(request),
       want: (podIp, id) => this.#observer.want(podIp, id),
       take: (id, wait) => this.#observer.take(id, wait),
       instanceAt: (hostPort) => {
@@ -317,13 +347,15 @@ export class Mesh {
   /** What a new registry speaks of is started before any sidecar is told of it. */
   #prepare(push: PushContext): Promise<void> | undefined {
     if (!this.#started || !this.#instances.lacks(push)) return undefined
-    return this.#instances.start(push).then(() => this.#instances.ready())
+    const started = this.#instances.start(push).then(() => keysFetched(this.#plane.pilot))
+    return started.then(() => this.#instances.ready())
   }
 
   /** What is gone from it stops once every sidecar has heard of that. */
   #pushed(context: PushContext): void {
     const { registry } = context
     this.#problems(this.#complaints.news(context))
+    for (const summary of this.#linkChanges.news(context)) this.#event({ type: 'changed', summary })
     this.#instances
       .retire(registry, () => synced(this.#plane))
       .then(() => this.#instances.annotate(registry))
@@ -358,7 +390,7 @@ export class Mesh {
     await this.#control?.close()
     await this.#files?.close()
     await this.#instances?.close()
-    await this.#grpc?.close()
+    await this.#doors?.close()
     this.#plane?.close()
     await this.#block.close()
   }

@@ -29,6 +29,33 @@ export async function resolveName(
   }
 }
 
+/**
+ * The service, and the address of it, that a program in a pod of `namespace` means by a name; undefined for a name that
+ * no service has. Without an address where an ExternalName leads out of the mesh.
+ */
+export function kubernetesService(
+  registry: Registry,
+  domain: string,
+  namespace: string,
+  host: string,
+): { service: Service; address: string | undefined } | undefined {
+  for (const candidate of candidates(host, namespace, domain)) {
+    const services = [...(registry.byHostname(candidate)?.values() ?? [])]
+    const service = services.find((known) => known.registry === 'Kubernetes')
+    if (service) return { service, address: addressOf(registry, domain, service, 0) }
+  }
+  return undefined
+}
+
+/** A name with the search list of a pod's resolver. */
+function candidates(host: string, namespace: string, domain: string): string[] {
+  const name = host.toLowerCase()
+  const absolute = name.endsWith('.')
+  const bare = absolute ? name.slice(0, -1) : name
+  const search = absolute ? [] : [`${bare}.${namespace}.svc.${domain}`, `${bare}.svc.${domain}`, `${bare}.${domain}`]
+  return [...search, bare]
+}
+
 function inMesh(
   registry: Registry,
   domain: string,
@@ -36,11 +63,7 @@ function inMesh(
   host: string,
   depth: number,
 ): string | undefined {
-  const name = host.toLowerCase()
-  const absolute = name.endsWith('.')
-  const bare = absolute ? name.slice(0, -1) : name
-  const search = absolute ? [] : [`${bare}.${namespace}.svc.${domain}`, `${bare}.svc.${domain}`, `${bare}.${domain}`]
-  for (const candidate of [...search, bare]) {
+  for (const candidate of candidates(host, namespace, domain)) {
     const services = registry.byHostname(candidate)
     const service = services?.get(namespace) ?? services?.values().next().value
     const address = service ? addressOf(registry, domain, service, depth) : podOfHeadless(registry, candidate)

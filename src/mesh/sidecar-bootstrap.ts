@@ -69,7 +69,10 @@ export function sidecarBootstrap(
           name: 'global config',
           layerSpecifier: {
             case: 'staticLayer',
-            value: { 'envoy.reloadable_features.http_reject_path_with_fragment': false, ...settings.runtimeValues },
+            // Istio's own bootstrap also turns Envoy's http_reject_path_with_fragment off, which cuts `#…` from paths. Here
+            // it stays on, as in a plain Envoy: no client sends a fragment but to be taken for another path. Who wants it
+            // cut says so in the runtimeValues of ProxyConfig.
+            value: { ...settings.runtimeValues },
           },
         },
       ],

@@ -54,7 +54,8 @@ export function standInGateways(snapshot: Snapshot, domain: string): ApiObject[]
   return [...bySelector.values()].flatMap((gateways) => standIn(snapshot, gateways))
 }
 
-const isInstalled = (selector: Labels): boolean =>
+/** Whether a selector is for a gateway that every installation of Istio has. */
+export const isInstalled = (selector: Labels): boolean =>
   Object.entries(selector).every(
     ([key, value]) =>
       (key === 'istio' && INSTALLED.includes(value)) ||

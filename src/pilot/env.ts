@@ -30,6 +30,13 @@ export interface PilotEnv {
   tlsOnSidecarIngress: boolean
   /** PILOT_ENABLE_PERSISTENT_SESSION_FILTER: sessions of Services with the labels for it. Default false. */
   persistentSessions: boolean
+  /** PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS: CUSTOM policies of a workload may name several. Default false. */
+  multipleAuthorizers: boolean
+  /**
+   * PILOT_JWT_ENABLE_REMOTE_JWKS: who fetches what a `jwksUri` names: this pilot (`istiod`, `false`), the proxies where it is a
+   * service of the mesh (`hybrid`, `true`), or always the proxies (`envoy`). Default `istiod`.
+   */
+  jwksFetchMode: 'istiod' | 'hybrid' | 'envoy'
   /** Any variable, '' when unset: for MeshConfig's headers that take their values from one. */
   variable: (name: string) => string
   /** CLUSTER_ID. Default `Kubernetes`. */
@@ -37,6 +44,13 @@ export interface PilotEnv {
   /** DNS suffix of the cluster (istiod's flag `--domain`, DOMAIN_SUFFIX here). Default `cluster.local`. */
   domain: string
 }
+
+/** pkg/jwt ConvertToJwksFetchMode. */
+const JWKS_MODES = new Map<string, PilotEnv['jwksFetchMode']>([
+  ['hybrid', 'hybrid'],
+  ['true', 'hybrid'],
+  ['envoy', 'envoy'],
+])
 
 /** Reads the switches; what is absent or unreadable takes its default, as in istiod. */
 export function pilotEnv(env: Readonly<Record<string, string | undefined>>): PilotEnv {
@@ -68,6 +82,8 @@ export function pilotEnv(env: Readonly<Record<string, string | undefined>>): Pil
     dnsJitter: millis('PILOT_DNS_JITTER_DURATION', 100),
     tlsOnSidecarIngress: bool('ENABLE_TLS_ON_SIDECAR_INGRESS', false),
     persistentSessions: bool('PILOT_ENABLE_PERSISTENT_SESSION_FILTER', false),
+    multipleAuthorizers: bool('PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS', false),
+    jwksFetchMode: JWKS_MODES.get(env.PILOT_JWT_ENABLE_REMOTE_JWKS ?? '') ?? 'istiod',
     variable: (name) => env[name] ?? '',
     clusterId: env.CLUSTER_ID || 'Kubernetes',
     domain: env.DOMAIN_SUFFIX || 'cluster.local',

@@ -10,6 +10,8 @@ export const HTTP_PROXY_ROUTE = 'http_proxy'
 /** The SDS resource of a workload's own certificate, and of the roots it trusts. */
 export const SDS_DEFAULT = 'default'
 export const SDS_ROOT = 'ROOTCA'
+/** The cluster of the agent's SDS server, in the bootstrap that the agent writes. */
+export const SDS_CLUSTER = 'sds-grpc'
 
 /** The parts of a cluster name. */
 export interface ClusterKey {

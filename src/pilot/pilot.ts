@@ -1,6 +1,7 @@
+import type { Message } from '@bufbuild/protobuf'
 import type { Node as XdsNode } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { ApiObject } from '../api/objects.ts'
-import { type Ca, renewAt } from '../ca/ca.ts'
+import { type Ca, spiffeId } from '../ca/ca.ts'
 import { type AddressAllotter, ClusterAllotter } from '../registry/addresses.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { Runtime, Timer } from '../runtime.ts'
@@ -10,13 +11,18 @@ import { SECRET_TYPE } from '../xds/resource-types.ts'
 import type { ResourceSource } from '../xds/server.ts'
 import type { AdsConnection } from '../xds/server-connection.ts'
 import type { Resources, Snapshot, VersionedResource } from '../xds/snapshot.ts'
+import { GRPC_PERMISSION_DENIED, IN_PROCESS } from '../xds/stream.ts'
+import { IssuerKeys } from './authn/issuer-keys.ts'
+import type { MeshDial } from './authn/mesh-dial.ts'
 import { type PilotEnv, pilotEnv } from './env.ts'
 import { PatchReport } from './envoyfilter/report.ts'
 import { StatusBook } from './gateway-api/status-book.ts'
 import { type Node, NodeError, type ProxyNode, proxyOf } from './proxy.ts'
-import { resourcesOf } from './resources.ts'
+import { resourcesOf, secretsFor } from './resources.ts'
 import { PushContext } from './scope/push-context.ts'
+import { SecretRenewal } from './secret-renewal.ts'
 import { identityOf } from './secrets.ts'
+import { Troubles } from './troubles.ts'
 import { Versions } from './versions.ts'
 
 /** What a pilot is made of. */
@@ -29,14 +35,14 @@ export interface PilotOptions {
   allotter?: AddressAllotter
   /** istiod's switches; default: none set. */
   env?: Readonly<Record<string, string | undefined>>
-  /** Who may have private keys over its stream. Default: clients in this process and on the loopback interface. */
-  servesSecrets?: (connection: Pick<AdsConnection, 'peer'>) => boolean
   /** Objects to add to those of the store, made anew from each snapshot of it: what a cluster would have besides. */
   additions?: (snapshot: ObjectSnapshot) => readonly ApiObject[]
   /** Takes a line for the log. */
   log?: (line: string) => void
   /** Told of configuration that turns out to have no effect, with its place. Default: the log. */
   warn?: (line: string) => void
+  /** How keys are fetched from services of the mesh. Default: what they are named is asked of the system. */
+  meshDial?: MeshDial
   /**
    * Told of each new context before the proxies are sent it; while the promise is pending they go on with the one
    * before. For who has to start what it speaks of.
@@ -68,24 +74,40 @@ export class Pilot implements ResourceSource {
   readonly #versions: Versions
   readonly #unsubscribe: () => void
   readonly #patches: PatchReport
+  readonly #troubles: Troubles
+  readonly #keys: IssuerKeys
+  /** Those that wait for keys, as istiod does not answer before it has them. */
+  readonly #held = new Set<Client>()
+  /** Told when nobody waits for keys any more. */
+  readonly #awaitingKeys: (() => void)[] = []
   #context: PushContext
+  /** What it was made of. */
+  #snapshot!: ObjectSnapshot
   #added: readonly ApiObject[] = []
   #pushes = 1
   #lastPush: number
   #pending: Timer | undefined
   /** While `beforePush` is at work: whether the store has changed again since. */
   #preparing: { changed: boolean } | undefined
-  #renewal: Timer | undefined
+  readonly #renewal: SecretRenewal<Client> | undefined
 
   constructor(options: PilotOptions) {
     this.#options = options
     this.env = pilotEnv(options.env ?? {})
     this.#allotter = options.allotter ?? new ClusterAllotter()
-    this.#patches = new PatchReport(options.runtime, (line) => (options.warn ?? options.log)?.(line))
+    const warn = (line: string) => (options.warn ?? options.log)?.(line)
+    this.#patches = new PatchReport(options.runtime, warn)
+    this.#troubles = new Troubles({ runtime: options.runtime, tell: warn, onChange: () => this.#serveSecrets() })
+    const { runtime, meshDial } = options
+    const { variable } = this.env
+    this.#keys = new IssuerKeys({ runtime, variable, dial: meshDial, onChange: () => this.#keysChanged(), warn })
+    const { ca } = options
+    this.#renewal = ca && this.#renewalOf(ca, warn)
     this.#versions = new Versions(options.runtime.uuid().slice(0, 8))
     this.#context = new PushContext(this.#read(), this.env, this.#allotter)
     this.statuses = new StatusBook(() => options.runtime.wallNow())
     this.statuses.update(this.#context.gatewayApi.statuses)
+    this.#troubles.pushed(this.#context)
     this.#lastPush = Number.NEGATIVE_INFINITY
     this.#unsubscribe = options.store.subscribe(() => this.#changed())
   }
@@ -93,9 +115,12 @@ export class Pilot implements ResourceSource {
   /** The store as it is, with the additions. */
   #read(): ObjectSnapshot {
     const { store, additions } = this.#options
-    if (!additions) return store.snapshot
-    this.#added = keepUnchanged(this.#added, additions(store.snapshot))
-    return overlaid(store.snapshot, this.#added)
+    this.#snapshot = store.snapshot
+    if (additions) {
+      this.#added = keepUnchanged(this.#added, additions(store.snapshot))
+      this.#snapshot = overlaid(store.snapshot, this.#added)
+    }
+    return this.#snapshot
   }
 
   /** What the latest push was made from. */
@@ -116,7 +141,20 @@ export class Pilot implements ResourceSource {
 
   /** Whether a change of the store waits to be pushed. */
   get pushPending(): boolean {
-    return this.#pending !== undefined || this.#preparing !== undefined
+    return this.#pending !== undefined || this.#preparing !== undefined || this.#held.size > 0
+  }
+
+  /** Resolves once no proxy waits for keys of a JWT issuer. */
+  async keysFetched(): Promise<void> {
+    if (this.#held.size > 0) await new Promise<void>((resolve) => this.#awaitingKeys.push(resolve))
+  }
+
+  /**
+   * Tries at once to get the keys that services of the mesh did not give because they had not started. Resolves when that
+   * is over, and proxies have what came of it.
+   */
+  retryMeshKeys(): Promise<void> {
+    return this.#keys.retryMesh()
   }
 
   /** How a node is seen. Throws `NodeError` for one that cannot be served. */
@@ -128,14 +166,21 @@ export class Pilot implements ResourceSource {
   close(): void {
     this.#unsubscribe()
     this.#pending?.cancel()
-    this.#renewal?.cancel()
+    this.#renewal?.close()
     this.#patches.close()
+    this.#troubles.close()
+    this.#keys.close()
   }
 
   connected(connection: AdsConnection): void {
     const client: Client = { connection, node: nodeOf(connection.node) }
     try {
-      this.proxy(client.node)
+      const unknown = strangerTo(this.proxy(client.node), connection.identities)
+      if (unknown) {
+        this.#options.log?.(`pilot: Unauthorized XDS: ${connection.peer}: ${unknown}`)
+        connection.disconnect({ code: GRPC_PERMISSION_DENIED, message: `authorization failed: ${unknown}` })
+        return
+      }
     } catch (error) {
       if (!(error instanceof NodeError)) throw error
       this.#options.log?.(`pilot: ${connection.id}: ${error.message}`)
@@ -144,7 +189,6 @@ export class Pilot implements ResourceSource {
     }
     this.#clients.set(connection, client)
     this.#serve(client)
-    this.#scheduleRenewal()
   }
 
   subscribed(connection: AdsConnection, typeUrl: string): void {
@@ -157,6 +201,8 @@ export class Pilot implements ResourceSource {
   }
 
   disconnected(connection: AdsConnection): void {
+    const client = this.#clients.get(connection)
+    if (client) this.#release(client)
     this.#clients.delete(connection)
   }
 
@@ -175,11 +221,30 @@ export class Pilot implements ResourceSource {
     })
   }
 
+  #release(client: Client): void {
+    if (this.#held.delete(client) && this.#held.size === 0) for (const tell of this.#awaitingKeys.splice(0)) tell()
+  }
+
+  /**
+   * Who waits for keys is sent them at once, even while others have to wait for what a change of the store starts: for
+   * those that wait may be just what is starting.
+   */
+  #keysChanged(): void {
+    if (this.#held.size === 0) {
+      this.#changed()
+      return
+    }
+    this.#context = new PushContext(this.#snapshot, this.env, this.#allotter, this.#context, this.#keys.known)
+    if (!this.#preparing) this.#serveAll()
+    else for (const client of [...this.#held]) this.#serve(client)
+  }
+
   #push(): void {
     this.#lastPush = this.#options.runtime.now()
     this.#pushes++
-    this.#context = new PushContext(this.#read(), this.env, this.#allotter, this.#context)
+    this.#context = new PushContext(this.#read(), this.env, this.#allotter, this.#context, this.#keys.known)
     this.statuses.update(this.#context.gatewayApi.statuses)
+    this.#troubles.pushed(this.#context)
     const preparation = this.#options.beforePush?.(this.#context)
     if (!preparation) {
       this.#serveAll()
@@ -207,62 +272,113 @@ export class Pilot implements ResourceSource {
   #serve(client: Client): void {
     const { connection } = client
     const proxy = this.proxy(client.node)
-    const made = resourcesOf(this.#context, proxy, {
-      ca: this.#mayHaveSecrets(connection) ? this.#options.ca : undefined,
-      watched: (typeUrl) => {
-        const names = connection.watched(typeUrl)
-        return names === undefined || names === '*' ? [] : names
-      },
-    })
+    if (this.#keys.areAwaited(this.#context, proxy)) {
+      this.#held.add(client)
+      return
+    }
+    this.#release(client)
+    const rights = this.#rightsOf(connection, proxy)
+    const made = resourcesOf(this.#context, proxy, rights)
+    if (rights.files) this.#troubles.served(rights.watched(SECRET_TYPE), this.#context)
     this.#patches.served(this.#context.envoyFilters)
     const before = client.snapshot?.types
     const types = new Map<string, Resources>()
     const changed: string[] = []
     for (const [typeUrl, messages] of made) {
       const old = before?.get(typeUrl)
-      const resources = new Map<string, VersionedResource>()
-      let same = old?.size === messages.size
-      for (const [name, message] of messages) {
-        const known = old?.get(name)
-        const resource = this.#versions.of(message, known)
-        same &&= resource === known
-        resources.set(name, resource)
-      }
-      types.set(typeUrl, same && old ? old : resources)
-      if (!same) changed.push(typeUrl)
+      const resources = this.#versioned(messages, old)
+      types.set(typeUrl, resources)
+      if (resources !== old) changed.push(typeUrl)
     }
     if (client.snapshot && changed.length === 0) return
     client.snapshot = { version: String(this.#pushes), types }
     connection.push(client.snapshot, before ? changed : undefined)
+    if (!before) this.#renewal?.schedule([client])
   }
 
-  #mayHaveSecrets(connection: AdsConnection): boolean {
-    return (this.#options.servesSecrets ?? isLocal)(connection)
+  /** What a client may have of that which is not for all, and what it asks for. */
+  #rightsOf(connection: AdsConnection, proxy: ProxyNode): Parameters<typeof resourcesOf>[2] {
+    return {
+      ca: this.#mayHaveSecrets(connection, proxy) ? this.#options.ca : undefined,
+      files: connection.peer === IN_PROCESS,
+      watched: (typeUrl) => {
+        const names = connection.watched(typeUrl)
+        return names === undefined || names === '*' ? [] : names
+      },
+    }
   }
 
-  /** Certificates are renewed at half of their lives: then those who have them are served anew. */
-  #scheduleRenewal(): void {
-    const { ca, runtime } = this.#options
-    if (!ca || this.#renewal) return
-    const due = [...this.#clients.values()]
-      .filter((client) => client.snapshot?.types.get(SECRET_TYPE)?.size)
-      .map((client) => renewAt(identityOf(this.#context, ca, this.proxy(client.node))))
-    if (due.length === 0) return
-    const wait = Math.max(1000, Math.min(...due) - runtime.wallNow())
-    this.#renewal = runtime.after(wait, () => {
-      this.#renewal = undefined
-      for (const client of this.#clients.values()) this.#serve(client)
-      this.#scheduleRenewal()
+  /** Resources with versions: the old ones when nothing has changed. */
+  #versioned(messages: ReadonlyMap<string, Message>, old: Resources | undefined): Resources {
+    const resources = new Map<string, VersionedResource>()
+    let same = old?.size === messages.size
+    for (const [name, message] of messages) {
+      const known = old?.get(name)
+      const resource = this.#versions.of(message, known)
+      same &&= resource === known
+      resources.set(name, resource)
+    }
+    return same && old ? old : resources
+  }
+
+  /** Proxies of this process, and those that have proved to be who they say they are (pilot/pkg/xds/sds.go Generate). */
+  #mayHaveSecrets({ peer, identities }: AdsConnection, proxy: ProxyNode): boolean {
+    const { trustDomain } = this.#context.mesh
+    return (
+      peer === IN_PROCESS || identities?.includes(spiffeId(trustDomain, proxy.namespace, proxy.serviceAccount)) === true
+    )
+  }
+
+  /** Secrets alone, for all who have some: certificates were renewed, or the roots have changed. */
+  #serveSecrets(): void {
+    this.#pushes++
+    for (const client of this.#clients.values()) {
+      const { connection, snapshot } = client
+      if (!snapshot) continue
+      const proxy = this.proxy(client.node)
+      const { ca, files, watched } = this.#rightsOf(connection, proxy)
+      const made = secretsFor(this.#context, proxy, ca, watched(SECRET_TYPE), files)
+      const old = snapshot.types.get(SECRET_TYPE)
+      const resources = this.#versioned(made, old)
+      if (resources === old) continue
+      const types = new Map(snapshot.types).set(SECRET_TYPE, resources)
+      client.snapshot = { version: String(this.#pushes), types }
+      connection.push(client.snapshot, [SECRET_TYPE])
+    }
+  }
+
+  #renewalOf(ca: Ca, warn: (line: string) => void): SecretRenewal<Client> {
+    const has = ({ snapshot }: Client) => snapshot !== undefined && snapshot.types.get(SECRET_TYPE)?.size !== 0
+    const clients = () => [...this.#clients.values()]
+    return new SecretRenewal({
+      ca,
+      runtime: this.#options.runtime,
+      clients,
+      due: (client) => (has(client) ? identityOf(this.#context, ca, this.proxy(client.node)).renewAt : undefined),
+      serve: () => this.#serveSecrets(),
+      answered: () => clients().every(({ connection }) => connection.answered(SECRET_TYPE)),
+      warn,
     })
   }
 }
 
-/** In this process, or on the loopback interface of this machine. */
-function isLocal({ peer }: Pick<AdsConnection, 'peer'>): boolean {
-  return peer === 'in-process' || /^(?:ipv4:)?127\.|^(?:ipv6:)?\[?::1\]?(?::|$)/.test(peer)
+/**
+ * Why a client that has proved an identity is not the proxy that it says it is; undefined when it is, or where nobody has to
+ * prove anything (pilot/pkg/xds/auth.go checkConnectionIdentity).
+ */
+function strangerTo(proxy: ProxyNode, identities: readonly string[] | undefined): string | undefined {
+  if (!identities) return undefined
+  const stated = proxy.metadata.SERVICE_ACCOUNT
+  const account = typeof stated === 'string' ? stated : ''
+  const known = identities.some((id) => {
+    const [, namespace, name] = /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(id) ?? []
+    return namespace === proxy.namespace && (account === '' || name === account)
+  })
+  return known ? undefined : `no identities ([${identities.join(' ')}]) matched ${proxy.namespace}/${account}`
 }
 
-function nodeOf(node: XdsNode): Node {
+/** A node as it came over xDS. */
+export function nodeOf(node: XdsNode): Node {
   const { region = '', zone = '', subZone = '' } = node.locality ?? {}
   return {
     id: node.id,

@@ -15,7 +15,11 @@ export interface Attachment {
  * Whether a policy binds a proxy: by its selector, or by its targets, which only gateways of the Gateway API can be
  * (pilot/pkg/model/policyattachment.go).
  */
-export function attachesTo({ targetRefs = [], labels }: Attachment, namespace: string, proxy: ProxyNode): boolean {
+export function attachesTo(
+  { targetRefs = [], labels }: Attachment,
+  namespace: string,
+  proxy: Pick<ProxyNode, 'namespace' | 'labels'>,
+): boolean {
   if (targetRefs.length === 0) return selects(labels, proxy.labels)
   const gateway = proxy.labels[GATEWAY_NAME_LABEL]
   if (gateway === undefined || namespace !== proxy.namespace) return false

@@ -20,13 +20,13 @@ export type Watched = (typeUrl: string) => Iterable<string>
 export type ProxyResources = Map<string, Map<string, Message>>
 
 /**
- * Everything that a proxy may ask for: clusters and listeners, the endpoints and routes that these name, and secrets.
- * Equal inputs give the same message objects.
+ * Everything that a proxy may ask for: clusters and listeners, the endpoints and routes that these name, and secrets; those
+ * from files of this machine only with `files`. Equal inputs give the same message objects.
  */
 export function resourcesOf(
   push: PushContext,
   proxy: ProxyNode,
-  options: { ca?: Ca; watched: Watched },
+  options: { ca?: Ca; watched: Watched; files?: boolean },
 ): ProxyResources {
   const out: ProxyResources = new Map()
   const { watched } = options
@@ -56,22 +56,24 @@ export function resourcesOf(
       ),
     )
   }
-  out.set(SECRET_TYPE, secrets(push, proxy, options.ca, watched(SECRET_TYPE)))
+  out.set(SECRET_TYPE, secretsFor(push, proxy, options.ca, watched(SECRET_TYPE), options.files))
   return out
 }
 
-function secrets(
+/** The secrets of a proxy: its own certificate and the roots, and those that it asks for. None without a CA. */
+export function secretsFor(
   push: PushContext,
   proxy: ProxyNode,
   ca: Ca | undefined,
   watched: Iterable<string>,
+  files = false,
 ): Map<string, Message> {
   const out = new Map<string, Message>()
   if (!ca) return out
   const names = new Set(proxy.proxyless ? [] : [SDS_DEFAULT, SDS_ROOT])
   for (const name of watched) names.add(name)
   for (const name of names) {
-    const made = secretOf(push, ca, proxy, name)
+    const made = name.startsWith('file-') && !files ? undefined : secretOf(push, ca, proxy, name)
     if (made) out.set(name, made)
   }
   return out

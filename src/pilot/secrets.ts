@@ -1,8 +1,7 @@
 import fs from 'node:fs'
 import tls from 'node:tls'
 import type { Secret } from '#gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
-import type { Ca, Identity } from '../ca/ca.ts'
-import { spiffeId } from '../ca/ca.ts'
+import { type Ca, CaError, type Identity, spiffeId } from '../ca/ca.ts'
 import { type Init, make } from '../xds/messages.ts'
 import { SDS_DEFAULT, SDS_ROOT } from './names.ts'
 import type { ProxyNode } from './proxy.ts'
@@ -22,13 +21,15 @@ const inline = (pem: string): Init<'envoy.config.core.v3.DataSource'> => ({
 const secret = (name: string, type: Init<'envoy.extensions.transport_sockets.tls.v3.Secret'>['type']): Secret =>
   make('envoy.extensions.transport_sockets.tls.v3.Secret', { name, type })
 
-const certificate = (name: string, chain: string, key: string): Secret =>
+/** A certificate with its key. */
+export const certificate = (name: string, chain: string, key: string): Secret =>
   secret(name, { case: 'tlsCertificate', value: { certificateChain: inline(chain), privateKey: inline(key) } })
 
-const roots = (name: string, pem: string, crl?: string): Secret =>
+/** Roots to trust. */
+export const roots = (name: string, pem: string, crl?: string): Secret =>
   secret(name, { case: 'validationContext', value: { trustedCa: inline(pem), crl: crl ? inline(crl) : undefined } })
 
-/** The identity of a proxy's workload. */
+/** The identity of a proxy's workload. Throws CaError when the CA signs no more. */
 export function identityOf(push: PushContext, ca: Ca, proxy: ProxyNode): Identity {
   return ca.identityFor(spiffeId(push.mesh.trustDomain, proxy.namespace, proxy.serviceAccount))
 }
@@ -39,11 +40,8 @@ export function identityOf(push: PushContext, ca: Ca, proxy: ProxyNode): Identit
  * is no such thing.
  */
 export function secretOf(push: PushContext, ca: Ca, proxy: ProxyNode, name: string): Secret | undefined {
-  if (name === SDS_DEFAULT) {
-    const identity = identityOf(push, ca, proxy)
-    return certificate(name, identity.certChainPem, identity.privateKeyPem)
-  }
-  if (name === SDS_ROOT) return roots(name, trustBundle(push, ca))
+  if (name === SDS_DEFAULT) return ownCertificate(push, ca, proxy)
+  if (name === SDS_ROOT) return roots(name, trustBundle(push, ca), ca.crlPem)
   if (name.startsWith(KUBERNETES)) return credential(push, proxy, name)
   if (name.startsWith(GATEWAY) && isReferred(push, proxy, name)) {
     return fromSecret(push, name, ...split(name.slice(GATEWAY.length)))
@@ -51,6 +49,17 @@ export function secretOf(push: PushContext, ca: Ca, proxy: ProxyNode, name: stri
   if (name.startsWith(CONFIG_MAP)) return fromConfigMap(push, name, ...split(name.slice(CONFIG_MAP.length)))
   if (name.startsWith('file-')) return fileSecret(name)
   return undefined
+}
+
+/** Without a CA that signs, a proxy goes on with what it has. */
+function ownCertificate(push: PushContext, ca: Ca, proxy: ProxyNode): Secret | undefined {
+  try {
+    const { certChainPem, privateKeyPem } = identityOf(push, ca, proxy)
+    return certificate(SDS_DEFAULT, certChainPem, privateKeyPem)
+  } catch (error) {
+    if (error instanceof CaError) return undefined
+    throw error
+  }
 }
 
 function trustBundle(push: PushContext, ca: Ca): string {
@@ -129,7 +138,8 @@ function fromSecret(push: PushContext, resource: string, namespace: string, name
   return undefined
 }
 
-function fileSecret(name: string): Secret | undefined {
+/** What is in files, by `file-cert:CHAIN~KEY` or `file-root:FILE`; undefined when they cannot be read. */
+export function fileSecret(name: string): Secret | undefined {
   const [kind = '', ...rest] = name.split(':')
   const where = rest.join(':')
   try {

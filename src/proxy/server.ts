@@ -25,6 +25,7 @@ import { outlierListener } from './server/outlier-log.ts'
 import { bootstrapResolver } from './server/resolver.ts'
 import { RouteTable } from './server/route-table.ts'
 import { runtimeFeatures } from './server/runtime-features.ts'
+import { ProxySecretSources } from './server/secret-sources.ts'
 import { SecretStore } from './tls/secrets.ts'
 import { type ClusterControl, createClusterManager } from './upstream/cluster-manager.ts'
 import { DnsCaches } from './upstream/discovery/dns-cache-config.ts'
@@ -45,6 +46,7 @@ export class ProxyServer {
   readonly listeners: ListenerManager
   readonly routes: RouteTable
   readonly secrets: SecretStore
+  private readonly secretSources: ProxySecretSources
   readonly notEnforced: NotEnforced
   readonly drain: DrainState
   readonly logs: LogFiles
@@ -77,7 +79,14 @@ export class ProxyServer {
     const drainTime = options.drainTime ?? DRAIN_TIME_MS
     this.drain = new DrainState(runtime, drainTime)
     this.routes = new RouteTable(() => runtime.wallNow())
-    this.secrets = new SecretStore(() => runtime.wallNow())
+    this.secretSources = new ProxySecretSources({
+      bootstrap,
+      runtime,
+      node: this.node,
+      overAds: options.sdsOverAds ?? [],
+      log: warn,
+    })
+    this.secrets = new SecretStore(() => runtime.wallNow(), this.secretSources, warn)
     bootstrap.staticResources?.secrets.forEach((secret, i) => {
       this.secrets.addStatic(secret, `static_resources.secrets[${i}]`)
     })
@@ -145,6 +154,7 @@ export class ProxyServer {
     try {
       await this.startAdmin()
       this.flushStats()
+      this.secretSources.start(this.secrets)
       const { adsConfig } = bootstrap.dynamicResources ?? {}
       if (adsConfig) await this.startAds(adsConfig)
       const ready = this.initialise()
@@ -170,8 +180,9 @@ export class ProxyServer {
     const { Ads } = await import('./server/ads.ts')
     let transport = this.options.adsTransport
     if (!transport) {
-      const { openAdsTransport } = await import('./server/ads-endpoint.ts')
-      transport = await openAdsTransport(bootstrap, config)
+      const { openGrpc } = await import('./server/grpc-endpoint.ts')
+      const path = 'bootstrap.dynamic_resources.ads_config.grpc_services'
+      transport = openGrpc({ bootstrap, services: config.grpcServices, service: 'ads', secrets: this.secrets, path })
     }
     const { stats, node, clusters, readiness, listeners, routes, secrets } = this
     const targets = { runtime, stats, node, clusters, readiness, listeners, routes, secrets }
@@ -287,6 +298,7 @@ export class ProxyServer {
     this.statsTimer?.cancel()
     this.options.captureTable?.connectTo(undefined)
     this.ads?.close()
+    this.secretSources.close()
     await this.listeners.close(reset)
     this.clusters.close()
     this.dnsCaches.close()

@@ -1,11 +1,13 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import type { LoadOptions } from '../api/load.ts'
+import type { Loaded, LoadOptions } from '../api/load.ts'
 import { loadText } from '../api/load.ts'
-import type { ApiObject } from '../api/objects.ts'
+import type { ApiObject, OtherObject } from '../api/objects.ts'
 import type { Problem } from '../api/problems.ts'
 import { hasErrors } from '../api/problems.ts'
-import type { Runtime, Timer } from '../runtime.ts'
+import type { Runtime } from '../runtime.ts'
+import { Settling, signatureOf } from './settling.ts'
+import { keyOf } from './snapshot.ts'
 import type { Store } from './store.ts'
 import type { Watch } from './watch.ts'
 import { watchPaths } from './watch.ts'
@@ -15,6 +17,8 @@ export interface FilesReport {
   /** The files read this time, and those that are gone. */
   files: string[]
   problems: Problem[]
+  /** Of the first reading: objects of kinds that the mesh does not read. */
+  others?: readonly OtherObject[]
 }
 
 /** Where objects come from, and how changes are followed. */
@@ -59,19 +63,41 @@ export async function openFiles(options: FilesOptions): Promise<FilesSource> {
 
 /** How many times its settling time a change waits at most, while files go on changing. */
 const PATIENCE = 10
-/** How long a file that has become empty is given to be filled again, in ms: editors empty before they write. */
-const EMPTY_MS = 200
+/**
+ * How long a file that is broken, gone, or lacks objects that it had must have been left alone, in ms: many programs empty
+ * a file, then write it piece by piece.
+ */
+const WARY_MS = 200
+
+/** A file that has changed, and what is in it. */
+interface Edit {
+  readonly key: string
+  readonly file: string
+  /** Undefined: it is gone. */
+  readonly text: string | undefined
+  /** Why it cannot be read. */
+  readonly failure?: string
+  readonly loaded?: Loaded
+  /** Nothing was written while it was read. */
+  readonly steady?: boolean
+}
 
 class Files {
   readonly #options: FilesOptions
   /** The text of each file as it was last read, by absolute path. */
   readonly #texts = new Map<string, string>()
+  /** Why files could not be read the last time. */
+  readonly #failures = new Map<string, string>()
+  /** The objects of each file that are applied, by their keys. */
+  readonly #applied = new Map<string, ReadonlySet<string>>()
   /** The path of each file as it is shown in messages. */
   readonly #shown = new Map<string, string>()
-  /** Since when a file is empty that was not. */
-  readonly #emptied = new Map<string, number>()
-  #waitingSince: number | undefined
-  #timer: Timer | undefined
+  readonly #settling = new Settling()
+  readonly #others: OtherObject[] = []
+  /** Something may have changed since the last look. */
+  #hinted = false
+  #busy = false
+  #wake: (() => void) | undefined
   #work: Promise<void> = Promise.resolve()
   #watch: Watch | undefined
   #closed = false
@@ -88,13 +114,17 @@ class Files {
     for (const [key, file] of files) {
       try {
         const text = key === STDIN ? await this.#stdin() : await readFile(key, 'utf8')
-        this.#load(key, file, text, update, problems)
+        const loaded = loadText(file, text, this.#options)
+        this.#take({ key, file, text, loaded }, update, problems)
+        // Only whoever reads once asks for these.
+        if (!this.#options.watch) this.#others.push(...loaded.others)
       } catch (error) {
-        problems.push(about(file, 'error', `cannot be read: ${reason(error)}`))
+        this.#take({ key, file, text: '', failure: reason(error) }, update, problems)
       }
     }
     problems.push(...this.#options.store.apply(update))
-    return { files: [...files.values()], problems }
+    const others = this.#others.splice(0)
+    return { files: [...files.values()], problems, ...(others.length > 0 ? { others } : {}) }
   }
 
   async follow(): Promise<void> {
@@ -111,65 +141,125 @@ class Files {
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#timer?.cancel()
+    this.#wake?.()
     await this.#watch?.close()
     await this.#work
   }
 
-  #touched(after = this.#options.settleMs ?? 50): void {
-    if (this.#closed) return
-    const { runtime } = this.#options
-    this.#waitingSince ??= runtime.now()
-    const most = this.#waitingSince + after * PATIENCE - runtime.now()
-    this.#timer?.cancel()
-    this.#timer = runtime.after(Math.max(0, Math.min(after, most)), () => {
-      this.#waitingSince = undefined
-      this.#work = this.#work.then(() => this.#readAgain())
+  #touched(): void {
+    this.#hinted = true
+    if (this.#busy || this.#closed) return
+    this.#busy = true
+    this.#work = this.#catchUp().finally(() => {
+      this.#busy = false
     })
   }
 
-  /** Reads all files again, and applies those that have changed, as one change. */
-  async #readAgain(): Promise<void> {
-    const problems: Problem[] = []
-    const present = await this.#list([])
-    const update = new Map<string, readonly ApiObject[] | undefined>()
-    const files: string[] = []
-    for (const [key, file] of present) {
-      const text = await readFile(key, 'utf8').catch((error: NodeJS.ErrnoException) => error)
-      if (text instanceof Error) {
-        if (text.code !== 'ENOENT') problems.push(about(file, 'error', `cannot be read: ${reason(text)}`))
-        else present.delete(key)
-        continue
+  /** Applies what has changed, as soon as it is left alone. */
+  async #catchUp(): Promise<void> {
+    const { runtime, settleMs = 50 } = this.#options
+    while (this.#hinted && !this.#closed) {
+      const patient = runtime.now() + settleMs * PATIENCE
+      for (const key of (await this.#list([])).keys()) await this.#look(key)
+      let wait = settleMs
+      while (wait > 0 && !this.#closed) {
+        await this.#sleep(wait)
+        this.#hinted = false
+        wait = this.#closed ? 0 : await this.#readAgain(settleMs, runtime.now() >= patient)
       }
-      if (text === this.#texts.get(key) || this.#isBeingWritten(key, text)) continue
-      files.push(file)
-      this.#load(key, file, text, update, problems)
+    }
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#options.runtime.after(ms, resolve)
+      this.#wake = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
+  }
+
+  /** For how long a file has looked as it does, in ms. */
+  async #look(key: string): Promise<number> {
+    const signature = await signatureOf(key)
+    return this.#settling.look(key, signature, this.#options.runtime.now())
+  }
+
+  /**
+   * Reads all files again, and applies those that have changed, as one change. While some are still being written all
+   * wait: answers for how many ms; 0 when there is nothing to wait for. `impatient`: those that can be used wait no longer.
+   */
+  async #readAgain(settleMs: number, impatient: boolean): Promise<number> {
+    const ready: Edit[] = []
+    let wait = 0
+    for (const edit of await this.#edits()) {
+      const rested = this.#settling.rested(edit.key, this.#options.runtime.now())
+      const suspect = this.#isSuspect(edit)
+      const needed = suspect ? WARY_MS : settleMs
+      if (rested >= needed || (impatient && !suspect && edit.steady)) ready.push(edit)
+      else wait = Math.max(wait, needed - rested)
+    }
+    if (this.#closed || ready.length === 0 || (wait > 0 && !impatient)) return wait
+    const update = new Map<string, readonly ApiObject[] | undefined>()
+    const problems: Problem[] = []
+    for (const edit of ready) this.#take(edit, update, problems)
+    problems.push(...this.#options.store.apply(update))
+    this.#options.onReport?.({ files: ready.map(({ file }) => file), problems })
+    return wait
+  }
+
+  /** The files that are not as they were. */
+  async #edits(): Promise<Edit[]> {
+    const edits: Edit[] = []
+    const present = await this.#list([])
+    for (const [key, file] of present) {
+      await this.#look(key)
+      const text = await readFile(key, 'utf8').catch((error: NodeJS.ErrnoException) => error)
+      // What was written to in between counts as just changed.
+      const steady = (await this.#look(key)) > 0
+      if (typeof text === 'string') {
+        this.#failures.delete(key)
+        if (text === this.#texts.get(key)) continue
+        edits.push({ key, file, text, loaded: loadText(file, text, this.#options), steady })
+      } else if (text.code === 'ENOENT') present.delete(key)
+      else if (reason(text) !== this.#failures.get(key)) edits.push({ key, file, text: '', failure: reason(text) })
     }
     for (const key of this.#texts.keys()) {
       if (key === STDIN || present.has(key)) continue
-      this.#texts.delete(key)
-      update.set(key, undefined)
-      files.push(this.#shown.get(key) ?? key)
+      await this.#look(key)
+      edits.push({ key, file: this.#shown.get(key) ?? key, text: undefined })
     }
-    if (this.#closed || (files.length === 0 && problems.length === 0)) return
-    problems.push(...this.#options.store.apply(update))
-    this.#options.onReport?.({ files, problems })
+    this.#settling.keepOnly({ has: (key) => present.has(key) || this.#texts.has(key) })
+    return edits
   }
 
-  #isBeingWritten(key: string, text: string): boolean {
-    if (text.trim() !== '' || (this.#texts.get(key) ?? '').trim() === '') {
-      this.#emptied.delete(key)
-      return false
+  /** Whether an edit may be half of one: it is broken, or lacks objects that were there. */
+  #isSuspect({ key, loaded }: Edit): boolean {
+    if (!loaded || hasErrors(loaded.problems)) return true
+    const names = namesOf(loaded)
+    return [...(this.#applied.get(key) ?? [])].some((name) => !names.has(name))
+  }
+
+  /** Puts the objects of a file into the update, unless it has errors. */
+  #take(edit: Edit, update: Map<string, readonly ApiObject[] | undefined>, problems: Problem[]): void {
+    const { key, file, text, failure, loaded } = edit
+    this.#failures.delete(key)
+    if (failure !== undefined) {
+      this.#failures.set(key, failure)
+      problems.push(about(file, 'error', `cannot be read: ${failure}`))
+    } else if (text === undefined || !loaded) {
+      this.#texts.delete(key)
+      this.#applied.delete(key)
+      update.set(key, undefined)
+    } else {
+      this.#texts.set(key, text)
+      this.#shown.set(key, file)
+      problems.push(...loaded.problems)
+      if (hasErrors(loaded.problems)) return
+      this.#applied.set(key, namesOf(loaded))
+      update.set(key, loaded.objects)
     }
-    const now = this.#options.runtime.now()
-    const since = this.#emptied.get(key) ?? now
-    if (now - since >= EMPTY_MS) {
-      this.#emptied.delete(key)
-      return false
-    }
-    this.#emptied.set(key, since)
-    this.#touched(EMPTY_MS - (now - since) + 1)
-    return true
   }
 
   /** The files that there are, in their order: absolute path to the path as shown. */
@@ -187,21 +277,6 @@ class Files {
     return files
   }
 
-  /** Puts the objects of a file into the update, unless it has errors. */
-  #load(
-    key: string,
-    file: string,
-    text: string,
-    update: Map<string, readonly ApiObject[] | undefined>,
-    problems: Problem[],
-  ): void {
-    this.#texts.set(key, text)
-    this.#shown.set(key, file)
-    const loaded = loadText(file, text, this.#options)
-    problems.push(...loaded.problems)
-    if (!hasErrors(loaded.problems)) update.set(key, loaded.objects)
-  }
-
   async #stdin(): Promise<string> {
     if (this.#options.readStdin) return this.#options.readStdin()
     const parts: Buffer[] = []
@@ -209,6 +284,9 @@ class Files {
     return Buffer.concat(parts).toString('utf8')
   }
 }
+
+const namesOf = ({ objects }: Loaded): ReadonlySet<string> =>
+  new Set(objects.map(({ kind, metadata: { namespace, name } }) => keyOf(kind, namespace, name)))
 
 /** A file by itself, or the files of a folder and of those in it, by name. */
 async function filesIn(path: string, problems: Problem[]): Promise<string[]> {

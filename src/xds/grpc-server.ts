@@ -1,16 +1,30 @@
 import {
   type handleBidiStreamingCall,
+  type handleUnaryCall,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js'
+import { type Authenticate, grpcPeer } from './grpc-peer.ts'
 import { grpcService } from './grpc-service.ts'
 import type { AdsServer } from './server.ts'
-import type { AdsMode, AdsRequest, AdsResponse, ServerStreamHandler } from './stream.ts'
+import {
+  type AdsMode,
+  type AdsRequest,
+  type AdsResponse,
+  GRPC_UNAUTHENTICATED,
+  GRPC_UNIMPLEMENTED,
+  type ServerStreamHandler,
+} from './stream.ts'
 
 /** The service that ADS is. */
 export const ADS_SERVICE = 'envoy.service.discovery.v3.AggregatedDiscoveryService'
+/** The service that secrets alone come from. */
+export const SDS_SERVICE = 'envoy.service.secret.v3.SecretDiscoveryService'
+
+/** The most that one message to the server may have, bytes: gRPC's own default, and istiod's (ISTIO_GPRC_MAXRECVMSGSIZE). */
+const MAX_RECEIVE = 4 * 1024 * 1024
 
 /** A gRPC server that listens. */
 export interface GrpcListener {
@@ -36,14 +50,7 @@ export async function listenGrpc(
   services: readonly GrpcHandlers[],
   credentials: ServerCredentials = ServerCredentials.createInsecure(),
 ): Promise<GrpcListener> {
-  // As istiod: pushes of a big mesh may be larger than gRPC's default, and clients may ping often.
-  const server = new Server({
-    'grpc.max_receive_message_length': -1,
-    'grpc.max_send_message_length': -1,
-    'grpc.keepalive_time_ms': 30_000,
-    'grpc.keepalive_timeout_ms': 10_000,
-  })
-  for (const { name, handlers } of services) server.addService(grpcService(name), handlers)
+  const server = grpcServer(services)
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(address, credentials, (error, bound) => {
       if (!error) resolve(bound)
@@ -53,12 +60,29 @@ export async function listenGrpc(
   return {
     port,
     address: `${address.slice(0, address.lastIndexOf(':'))}:${port}`,
-    close: () =>
-      new Promise((resolve) => {
-        server.tryShutdown(() => resolve())
-        server.forceShutdown()
-      }),
+    close: () => shutDown(server),
   }
+}
+
+/** A server of some services that listens nowhere yet. */
+export function grpcServer(services: readonly GrpcHandlers[]): Server {
+  // As istiod: pushes of a big mesh may be larger than gRPC's default, and clients may ping often.
+  const server = new Server({
+    'grpc.max_receive_message_length': MAX_RECEIVE,
+    'grpc.max_send_message_length': -1,
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+  })
+  for (const { name, handlers } of services) server.addService(grpcService(name), handlers)
+  return server
+}
+
+/** Ends every call of a server. */
+export function shutDown(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.tryShutdown(() => resolve())
+    server.forceShutdown()
+  })
 }
 
 /** The system's reason, which grpc-js gives at the end of a sentence of its own. */
@@ -72,23 +96,51 @@ export function serveAds(server: AdsServer, address: string, credentials?: Serve
   return listenGrpc(address, [adsHandlers(server)], credentials)
 }
 
-/** The ADS service of a server, for `listenGrpc`. */
-export function adsHandlers(server: AdsServer): GrpcHandlers {
+/**
+ * The ADS service of a server, for `listenGrpc`. With `authenticate`, streams of those whom it does not know are refused
+ * (pilot/pkg/xds/ads.go Stream).
+ */
+export function adsHandlers(server: AdsServer, authenticate?: Authenticate): GrpcHandlers {
   return {
     name: ADS_SERVICE,
     handlers: {
-      streamAggregatedResources: handleStream(server, 'sotw'),
-      deltaAggregatedResources: handleStream(server, 'delta'),
+      streamAggregatedResources: handleStream(server, 'sotw', authenticate),
+      deltaAggregatedResources: handleStream(server, 'delta', authenticate),
     },
   }
 }
 
-function handleStream(server: AdsServer, mode: AdsMode): handleBidiStreamingCall<AdsRequest, AdsResponse> {
+/** The SDS service of a server, for `listenGrpc`. */
+export function sdsHandlers(server: AdsServer): GrpcHandlers {
+  const fetchSecrets: handleUnaryCall<unknown, unknown> = (_, callback) =>
+    callback({ code: GRPC_UNIMPLEMENTED, details: 'FetchSecrets not implemented' })
+  return {
+    name: SDS_SERVICE,
+    handlers: {
+      streamSecrets: handleStream(server, 'sotw'),
+      deltaSecrets: handleStream(server, 'delta'),
+      fetchSecrets,
+    },
+  }
+}
+
+function handleStream(
+  server: AdsServer,
+  mode: AdsMode,
+  authenticate?: Authenticate,
+): handleBidiStreamingCall<AdsRequest, AdsResponse> {
   return (call: ServerDuplexStream<AdsRequest, AdsResponse>) => {
+    const identities = authenticate?.(grpcPeer(call))
+    if (authenticate && !identities) {
+      const details = 'authentication failure'
+      call.emit('error', Object.assign(new Error(details), { code: GRPC_UNAUTHENTICATED, details }))
+      return
+    }
     let over = false
     const handler: ServerStreamHandler = server.accept({
       mode,
       peer: call.getPeer(),
+      identities,
       send: (response) => over || call.write(response),
       end: ({ code, message }) => {
         if (over) return

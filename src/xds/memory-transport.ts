@@ -1,12 +1,13 @@
 import type { AdsServer } from './server.ts'
-import type {
-  AdsMode,
-  AdsResponse,
-  AdsTransport,
-  ClientStream,
-  ClientStreamHandler,
-  ServerStreamHandler,
-  StreamEnd,
+import {
+  type AdsMode,
+  type AdsResponse,
+  type AdsTransport,
+  type ClientStream,
+  type ClientStreamHandler,
+  IN_PROCESS,
+  type ServerStreamHandler,
+  type StreamEnd,
 } from './stream.ts'
 
 /**
@@ -26,7 +27,7 @@ export function memoryTransport(server: AdsServer): AdsTransport {
       const accepted = () => {
         serverSide ??= server.accept({
           mode,
-          peer: 'in-process',
+          peer: IN_PROCESS,
           send(response: AdsResponse) {
             soon(() => handler.received(response))
             return true

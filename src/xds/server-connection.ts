@@ -50,6 +50,8 @@ export class AdsConnection {
   readonly id: string
   readonly node: Node
   readonly peer: string
+  /** Who the client has proved to be; undefined where nobody is asked to. */
+  readonly identities: readonly string[] | undefined
   readonly mode: AdsMode
   /** Wall-clock milliseconds. */
   readonly connectedAt: number
@@ -73,6 +75,7 @@ export class AdsConnection {
     this.id = id
     this.node = node
     this.peer = stream.peer
+    this.identities = stream.identities
     this.mode = stream.mode
     this.connectedAt = runtime.wallNow()
     this.acceptedAt = runtime.now()
@@ -114,6 +117,12 @@ export class AdsConnection {
   /** Whether the client has accepted everything that it was sent. */
   get synced(): boolean {
     return this.snapshot !== undefined && this.inOrder().every((s) => s.settled)
+  }
+
+  /** Whether the client has answered, one way or the other, for all there is of a type that it asked for. */
+  answered(typeUrl: string): boolean {
+    const subscription = this.subscriptions.get(typeUrl)
+    return subscription === undefined || (!subscription.pending && !this.congested && !this.waiting.has(typeUrl))
   }
 
   /** Ends the stream. */

@@ -30,6 +30,8 @@ export interface AdsServerOptions {
   readonly runtime: Runtime
   /** Takes a line for the log. */
   readonly log?: (line: string) => void
+  /** The node of a client that does not say who it is; without one, such a stream is ended. */
+  readonly anonymous?: Node
 }
 
 /**
@@ -66,12 +68,13 @@ export class AdsServer {
         if (!this.streams.has(stream)) return
         if (!connection) {
           // Only the first request has to name the node.
-          if (!request.node?.id) {
+          const node = request.node?.id ? request.node : this.options.anonymous
+          if (!node) {
             this.streams.delete(stream)
             stream.end({ code: GRPC_INVALID_ARGUMENT, message: 'missing node information' })
             return
           }
-          connection = this.connect(request.node, stream)
+          connection = this.connect(node, stream)
         }
         connection.received(request)
       },

@@ -17,8 +17,10 @@ export type AdsResponse = DiscoveryResponse | DeltaDiscoveryResponse
 /** An ADS stream as the server sees it, whatever carries it. */
 export interface ServerStream {
   readonly mode: AdsMode
-  /** The client's address, for logs. */
+  /** The client's address, for logs; IN_PROCESS for one of this process. */
   readonly peer: string
+  /** Who the client has proved to be (SPIFFE ids); undefined where nobody is asked to. */
+  readonly identities?: readonly string[] | undefined
   /** Sends a response. False when the client reads too slowly: wait for `drained` before the next one. */
   send(response: AdsResponse): boolean
   /** Ends the stream; the reason becomes the client's error. */
@@ -64,4 +66,10 @@ export interface AdsTransport {
 
 /** gRPC status codes that ADS streams end with. */
 export const GRPC_INVALID_ARGUMENT = 3
+export const GRPC_PERMISSION_DENIED = 7
+export const GRPC_UNIMPLEMENTED = 12
 export const GRPC_UNAVAILABLE = 14
+export const GRPC_UNAUTHENTICATED = 16
+
+/** The `peer` of streams that come from the same process; no network address looks so. */
+export const IN_PROCESS = 'in-process'

@@ -186,6 +186,95 @@ export function adsBootstrap(
             ],
           },
         },
+      ] as object[],
+    },
+  }
+}
+
+/** What a bootstrap as istio-agent's is made of. */
+export interface AgentBootstrap {
+  /** `pod.namespace` and its address. */
+  readonly pod: string
+  readonly ip: string
+  readonly metadata: Record<string, unknown>
+  /** The control plane's TLS port. */
+  readonly xdsPort: number
+  /** Where an agent serves SDS. */
+  readonly sdsSocket: string
+  readonly mode?: 'sotw' | 'delta'
+}
+
+const http2 = {
+  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+    explicit_http_config: { http2_protocol_options: {} },
+  },
+}
+
+const grpcCluster = (name: string, address: object, more: object = {}) => ({
+  name,
+  type: 'STATIC',
+  connect_timeout: '1s',
+  typed_extension_protocol_options: http2,
+  load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }] },
+  ...more,
+})
+
+/** The cluster of an agent that serves SDS on a unix socket, as bootstraps of istio-agent name it. */
+export const sdsCluster = (socket: string) => grpcCluster('sds-grpc', { pipe: { path: socket } })
+
+/**
+ * A bootstrap with the clusters of istio-agent's: `sds-grpc` over a unix socket, and `xds-grpc`, here straight to the control
+ * plane over TLS, with the workload's own certificate from the agent.
+ */
+export function agentBootstrap({ pod, ip, metadata, xdsPort, sdsSocket, mode = 'delta' }: AgentBootstrap) {
+  const namespace = pod.split('.').at(-1)
+  const sds_config = {
+    api_config_source: {
+      api_type: 'GRPC',
+      set_node_on_first_message_only: true,
+      transport_api_version: 'V3',
+      grpc_services: [{ envoy_grpc: { cluster_name: 'sds-grpc' } }],
+    },
+    initial_fetch_timeout: '0s',
+    resource_api_version: 'V3',
+  }
+  const { dynamic_resources } = adsBootstrap(xdsPort, mode)
+  dynamic_resources.ads_config.grpc_services = [{ envoy_grpc: { cluster_name: 'xds-grpc' } }]
+  return {
+    node: {
+      id: `sidecar~${ip}~${pod}~${namespace}.svc.cluster.local`,
+      cluster: pod,
+      metadata: { NAMESPACE: namespace, INSTANCE_IPS: ip, ...metadata },
+    },
+    dynamic_resources,
+    static_resources: {
+      clusters: [
+        sdsCluster(sdsSocket),
+        grpcCluster(
+          'xds-grpc',
+          { socket_address: { address: '127.0.0.1', port_value: xdsPort } },
+          {
+            transport_socket: {
+              name: 'envoy.transport_sockets.tls',
+              typed_config: {
+                '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
+                sni: 'istiod.istio-system.svc',
+                common_tls_context: {
+                  tls_certificate_sds_secret_configs: [{ name: 'default', sds_config }],
+                  combined_validation_context: {
+                    default_validation_context: {
+                      match_typed_subject_alt_names: [
+                        { san_type: 'DNS', matcher: { exact: 'istiod.istio-system.svc' } },
+                      ],
+                    },
+                    validation_context_sds_secret_config: { name: 'ROOTCA', sds_config },
+                  },
+                },
+              },
+            },
+          },
+        ),
       ],
     },
   }

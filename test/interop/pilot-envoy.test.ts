@@ -1,15 +1,13 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import fs from 'node:fs'
 import http from 'node:http'
-import net, { type AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ProxyAgent, request } from 'undici'
 import { afterEach, beforeAll, expect, test } from 'vitest'
-import { adsBootstrap, dinghyCli, dinghyProxy, envoyBinary, realEnvoy, startEnvoy } from './envoy.ts'
+import { adsBootstrap, dinghyProxy, envoyBinary, realEnvoy, sdsCluster, startEnvoy } from './envoy.ts'
+import { freePorts, startCommand } from './processes.ts'
 
 // `dinghy pilot` with a real Envoy for a sidecar, and with `dinghy proxy` in its place, on the documents of configs/patterns/canary. There is no kernel
 // redirection here: the client goes through the sidecar's HTTP proxy port.
@@ -41,19 +39,6 @@ async function versions(): Promise<{ port: number; ips: string[] }> {
     }
   })
   return { port, ips }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = net.createServer()
-      await new Promise<void>((resolve) => server.listen(0, '0.0.0.0', resolve))
-      return server
-    }),
-  )
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }
 
 const workloads = (port: number, ips: string[], outbound: number, inbound: number) => `
@@ -109,37 +94,22 @@ test.each([
     fs.copyFileSync(path.join(pattern, file), path.join(dir, file))
   fs.writeFileSync(path.join(dir, 'workloads.yaml'), workloads(port, ips, outbound!, inbound!))
 
-  const pilot = spawn(process.execPath, [dinghyCli(), 'pilot', '--config', dir, '--grpc-addr', '127.0.0.1:0'], {
+  const socket = path.join(dir, 'sds', 'socket')
+  const pilot = startCommand(
+    ['pilot', '--config', dir, '--grpc-addr', '127.0.0.1:0', '--tls-addr', 'none', '--sds-socket', socket],
     // What only Istio's own Envoy has is left out, by istiod's switches.
-    env: {
-      ...process.env,
-      PILOT_ENABLE_METADATA_EXCHANGE: 'false',
-      PILOT_ENABLE_ALPN_FILTER: 'false',
-      PILOT_DISABLE_MX_ALPN: 'true',
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  cleanup.push(async () => {
-    const gone = once(pilot, 'close')
-    pilot.kill('SIGTERM')
-    expect((await gone)[0]).toBe(0)
-  })
-  let complaints = ''
-  pilot.stderr.setEncoding('utf8').on('data', (text: string) => {
-    complaints += text
-  })
-  const [serving] = (await once(createInterface({ input: pilot.stdout }), 'line')) as [string]
-  expect(serving).toMatch(/^serving ADS at 127\.0\.0\.1:\d+$/)
-
-  const bootstrap = adsBootstrap(
-    Number(serving.split(':').at(-1)),
-    mode,
-    'sidecar~127.77.0.4~curl.default~default.svc.cluster.local',
+    { PILOT_ENABLE_METADATA_EXCHANGE: 'false', PILOT_ENABLE_ALPN_FILTER: 'false', PILOT_DISABLE_MX_ALPN: 'true' },
   )
+  cleanup.push(async () => expect(await pilot.stop()).toBe(0))
+  await pilot.said(/serving SDS/)
+  const [, adsPort] = await pilot.said(/^serving ADS at 127\.0\.0\.1:(\d+)$/m)
+
+  const bootstrap = adsBootstrap(Number(adsPort), mode, 'sidecar~127.77.0.4~curl.default~default.svc.cluster.local')
   const metadata = { NAMESPACE: 'default', HTTP_PROXY_PORT: `${proxyPort}` }
+  bootstrap.static_resources.clusters.push(sdsCluster(socket))
   const envoy = await startEnvoy({ ...bootstrap, node: { ...bootstrap.node, metadata } }, command)
   cleanup.push(() => envoy.stop())
-  expect(complaints).not.toMatch(/refused|error/)
+  expect(pilot.errors()).not.toMatch(/refused|error/)
 
   const agent = new ProxyAgent({ uri: `http://127.0.0.1:${proxyPort}`, proxyTunnel: false })
   cleanup.push(() => agent.destroy())
@@ -172,5 +142,5 @@ test.each([
     expect(Object.keys(last).filter((key) => !/^v[12]$/.test(key))).toEqual([])
     await sleep(20)
   }
-  expect(complaints).not.toMatch(/refused|error/)
+  expect(pilot.errors()).not.toMatch(/refused|error/)
 })

@@ -16,7 +16,17 @@ const RSA = {
   publicExponent: new Uint8Array([1, 0, 1]),
   hash: 'SHA-256',
 }
+const HOUR = 3_600_000
 let serial = 1
+
+/** What is not as usual about a certificate. */
+export interface IdentityOptions {
+  /** An RSA key instead of P-256. */
+  readonly rsa?: boolean
+  /** When it begins and ends to be valid, in ms from now. Default: an hour ago, and in a day. */
+  readonly from?: number
+  readonly until?: number
+}
 
 /** A certificate authority, self-signed. */
 export function makeAuthority(subject: string): Promise<Identity> {
@@ -28,16 +38,29 @@ export function makeIdentity(
   authority: Identity,
   subject: string,
   sans: { type: 'url' | 'dns' | 'ip'; value: string }[],
-  { rsa = false }: { rsa?: boolean } = {},
+  options: IdentityOptions = {},
 ): Promise<Identity> {
-  return make(subject, sans, authority, rsa)
+  return make(subject, sans, authority, options)
+}
+
+/** A certificate that nobody but its own key vouches for. */
+export function makeSelfSigned(
+  subject: string,
+  sans: { type: 'url' | 'dns' | 'ip'; value: string }[],
+): Promise<Identity> {
+  return make(subject, sans, undefined, { ca: false })
 }
 
 async function make(
   subject: string,
   sans: { type: 'url' | 'dns' | 'ip'; value: string }[],
   authority: Identity | undefined,
-  rsa = false,
+  {
+    rsa = false,
+    from = -HOUR,
+    until = 24 * HOUR,
+    ca = authority === undefined,
+  }: IdentityOptions & { ca?: boolean } = {},
 ): Promise<Identity> {
   x509.cryptoProvider.set(webcrypto as never)
   const kind = rsa ? RSA : algorithm
@@ -47,13 +70,13 @@ async function make(
     serialNumber: (serial++).toString(16).padStart(4, '1'),
     subject,
     issuer: issuer.cert === undefined ? subject : new x509.X509Certificate(issuer.cert).subject,
-    notBefore: new Date(Date.now() - 3_600_000),
-    notAfter: new Date(Date.now() + 86_400_000),
+    notBefore: new Date(Date.now() + from),
+    notAfter: new Date(Date.now() + until),
     signingAlgorithm: algorithm,
     publicKey: keys.publicKey as never,
     signingKey: issuer.keys.privateKey as never,
     extensions: [
-      new x509.BasicConstraintsExtension(authority === undefined, undefined, true),
+      new x509.BasicConstraintsExtension(ca, undefined, true),
       ...(sans.length > 0 ? [new x509.SubjectAlternativeNameExtension(sans)] : []),
     ],
   })

@@ -51,10 +51,10 @@ export class FrameClient {
   /** The server has closed the connection. */
   readonly closed: Promise<void>
   private bytes = Buffer.alloc(0)
-  private wake: (() => void) | undefined
+  private readonly waiting = new Set<() => void>()
 
-  constructor(port: number) {
-    this.socket = net.connect(port, '127.0.0.1')
+  constructor(port: number, host = '127.0.0.1') {
+    this.socket = net.connect(port, host)
     this.socket.on('error', () => {})
     this.socket.on('data', (data) => this.take(data))
     this.closed = new Promise((resolve) => {
@@ -73,9 +73,7 @@ export class FrameClient {
     for (;;) {
       const found = this.seen.find((line) => line.includes(text))
       if (found !== undefined) return found
-      await new Promise<void>((resolve) => {
-        this.wake = resolve
-      })
+      await new Promise<void>((resolve) => this.waiting.add(resolve))
     }
   }
 
@@ -98,6 +96,7 @@ export class FrameClient {
       else if (type === 7) more = ` last=${payload.readUInt32BE(0)} code=${payload.readUInt32BE(4)}`
       this.seen.push(`${NAMES[type] ?? type} ${stream}${more}`)
     }
-    this.wake?.()
+    for (const wake of this.waiting) wake()
+    this.waiting.clear()
   }
 }

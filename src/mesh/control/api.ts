@@ -89,3 +89,22 @@ export interface CallAnswer {
   /** The pods (else addresses) that it was sent to, in order. */
   readonly tried?: readonly string[]
 }
+
+/** A token to issue, as for `kubectl create token`. */
+export interface CreateTokenRequest {
+  readonly namespace: string
+  /** Of the service account. */
+  readonly name: string
+  /** Default: the API server's. */
+  readonly audiences?: readonly string[]
+  /** Default one hour. */
+  readonly seconds?: number
+}
+
+/** What proxies of other processes have to know of the control plane. */
+export interface ControlPlaneView {
+  /** Where it serves ADS and certificates over TLS; absent unless asked for. */
+  readonly tls?: string
+  /** PEM of the roots that vouch for it. */
+  readonly roots: string
+}

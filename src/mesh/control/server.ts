@@ -1,13 +1,16 @@
 import http from 'node:http'
 import type net from 'node:net'
 import { FaultSyntaxError } from '../../api/server-fault.ts'
+import { UnknownServiceAccountError } from '../../pilot/ca-service/service-accounts.ts'
+import { TokenError } from '../../pilot/ca-service/token.ts'
 import type { MeshFaults } from '../faults/mesh-faults.ts'
 import { UnknownWorkloadError } from '../find-workload.ts'
 import type { LoadTarget } from '../load/run.ts'
 import { UnknownHostError } from '../names.ts'
 import { type ObjectsView, UnknownResourceError } from '../object-views.ts'
-import type { CallRequest, WorkloadView } from './api.ts'
+import type { CallRequest, ControlPlaneView, CreateTokenRequest, WorkloadView } from './api.ts'
 import { BadCallError, type Caller, call } from './call.ts'
+import type { LinksView } from './link-view.ts'
 
 /** The most that a request to the control interface may carry, bytes. */
 const MAX_REQUEST = 32 * 1024 * 1024
@@ -18,9 +21,14 @@ export interface ControlTarget extends Caller {
   workload(name: string): WorkloadView
   /** Objects of resources, as in `svc,httproutes`; of all namespaces for ''. Throws UnknownResourceError. */
   objects(kinds: string, namespace: string): ObjectsView[]
+  /** Which connections between workloads are mutual TLS. */
+  links(): LinksView
   /** For loads that another process sends. */
   readonly recordings: LoadTarget
   readonly faults: MeshFaults
+  controlPlane(): ControlPlaneView
+  /** A token of a service account. Throws UnknownServiceAccountError and TokenError. */
+  createToken(request: CreateTokenRequest): string
 }
 
 /** A listening control interface. */
@@ -31,7 +39,7 @@ export interface ControlServer {
 
 /**
  * The control interface of a running mesh, on its own loopback address: `GET /v1/workloads`,
- * `GET /v1/workload?name=`, `GET /v1/objects?kinds=&namespace=`, `POST /v1/call`, and `/v1/faults[?workload=]` with GET, PUT (`{"fault": "abort 503"}`)
+ * `GET /v1/workload?name=`, `GET /v1/objects?kinds=&namespace=`, `GET /v1/links`, `POST /v1/call`, and `/v1/faults[?workload=]` with GET, PUT (`{"fault": "abort 503"}`)
  * and DELETE. A request whose Host is not the interface's own address is refused, so
  * that no web page can reach it under a name of its own.
  */
@@ -71,6 +79,8 @@ async function answer(request: http.IncomingMessage, target: ControlTarget): Pro
       const { searchParams } = url
       return [200, { objects: target.objects(searchParams.get('kinds') ?? '', searchParams.get('namespace') ?? '') }]
     }
+    case 'GET /v1/links':
+      return [200, target.links()]
     case 'GET /v1/faults':
       return [200, { faults: target.faults.list(url.searchParams.get('workload') ?? undefined) }]
     case 'PUT /v1/faults':
@@ -83,11 +93,25 @@ async function answer(request: http.IncomingMessage, target: ControlTarget): Pro
     }
     case 'DELETE /v1/recordings':
       return [200, await target.recordings.finish(url.searchParams.get('id') ?? '')]
+    case 'GET /v1/control-plane':
+      return [200, target.controlPlane()]
+    case 'POST /v1/tokens':
+      return [200, { token: target.createToken(tokenRequestOf(await bodyOf(request))) }]
     case 'POST /v1/call':
       return [200, { answers: await call(JSON.parse(await bodyOf(request)) as CallRequest, target) }]
     default:
       return [404, { error: `there is no ${request.method} ${url.pathname}` }]
   }
+}
+
+function tokenRequestOf(body: string): CreateTokenRequest {
+  const request = JSON.parse(body) as Partial<Record<keyof CreateTokenRequest, unknown>> | null
+  const { namespace, name, audiences, seconds } = request ?? {}
+  const listed = audiences === undefined || (Array.isArray(audiences) && audiences.every((a) => typeof a === 'string'))
+  const timed = seconds === undefined || typeof seconds === 'number'
+  if (typeof namespace !== 'string' || typeof name !== 'string' || !listed || !timed)
+    throw new BadCallError('the body must be {"namespace": "…", "name": "…"}, and may have audiences and seconds')
+  return { namespace, name, audiences, seconds }
 }
 
 async function faultOf(request: http.IncomingMessage): Promise<string> {
@@ -108,9 +132,12 @@ async function bodyOf(request: http.IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString()
 }
 
+const NOT_FOUND = [UnknownWorkloadError, UnknownHostError, UnknownResourceError, UnknownServiceAccountError]
+const BAD_REQUEST = [BadCallError, SyntaxError, FaultSyntaxError, TokenError]
+
 function statusOf(e: Error): number {
-  if ([UnknownWorkloadError, UnknownHostError, UnknownResourceError].some((known) => e instanceof known)) return 404
-  return e instanceof BadCallError || e instanceof SyntaxError || e instanceof FaultSyntaxError ? 400 : 500
+  if (NOT_FOUND.some((known) => e instanceof known)) return 404
+  return BAD_REQUEST.some((known) => e instanceof known) ? 400 : 500
 }
 
 function reply(response: http.ServerResponse, status: number, value: unknown): void {

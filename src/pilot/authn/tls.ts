@@ -2,12 +2,16 @@ import type { Any } from '@bufbuild/protobuf/wkt'
 import type { MeshConfig } from '../../api/kinds/mesh-config.ts'
 import { type Init, packed } from '../../xds/messages.ts'
 import type { Mesh } from '../mesh.ts'
-import { SDS_DEFAULT, SDS_ROOT } from '../names.ts'
-import { ADS, ADS_WAITING } from '../proto.ts'
+import { SDS_CLUSTER, SDS_DEFAULT, SDS_ROOT } from '../names.ts'
+import { ADS, ZERO } from '../proto.ts'
 
 /** Values of TlsParameters.TlsProtocol. */
 export const TLS_1_2 = 3
 export const TLS_1_3 = 4
+
+/** Values of envoy.config.core.v3.ApiConfigSource.ApiType and envoy.config.core.v3.ApiVersion. */
+const GRPC = 2
+const V3 = 2
 
 const CIPHERS = [
   'ECDHE-ECDSA-AES256-GCM-SHA384',
@@ -18,14 +22,30 @@ const CIPHERS = [
   'AES128-GCM-SHA256',
 ]
 
+/** The agent's socket, by the name of its cluster in the bootstrap: where a workload's own certificate comes from. */
+const AGENT: Init<'envoy.config.core.v3.ConfigSource'> = {
+  configSourceSpecifier: {
+    case: 'apiConfigSource',
+    value: {
+      apiType: GRPC,
+      setNodeOnFirstMessageOnly: true,
+      transportApiVersion: V3,
+      grpcServices: [{ targetSpecifier: { case: 'envoyGrpc', value: { clusterName: SDS_CLUSTER } } }],
+    },
+  },
+  resourceApiVersion: V3,
+}
+/** The same, waited for without end. */
+const AGENT_WAITING = { ...AGENT, initialFetchTimeout: ZERO }
+
 /**
- * A secret by name, over the same stream. For the workload's own and those in files istiod names the agent's unix socket
- * here (`sds-grpc`), and to wait without end; there is no agent between this pilot and its proxies. A credential may be
- * of a Secret that does not exist: it is not waited for so long.
+ * A secret by name: credentials over the same stream, all else from the agent (pkg/model/sds.go ConstructSdsSecretConfig).
+ * Without the workload's own certificate nothing can be done; a credential or a file may be missing, and is not waited for
+ * so long.
  */
 export const sdsSecret = (name: string): Init<'envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig'> => ({
   name,
-  sdsConfig: name.includes('://') ? ADS : ADS_WAITING,
+  sdsConfig: name.includes('://') ? ADS : name === SDS_DEFAULT || name === SDS_ROOT ? AGENT_WAITING : AGENT,
 })
 
 /** Exact matches of subject alternative names. */

@@ -7,6 +7,8 @@ import type { ProxyNode } from '../proxy.ts'
 export type Action = NonNullable<AuthorizationPolicy['action']>
 
 type Policy = ApiObject<'AuthorizationPolicy'>
+/** What of a proxy decides on its policies. */
+type Bound = Pick<ProxyNode, 'namespace' | 'labels'>
 
 /** The AuthorizationPolicies of a snapshot, oldest first (pilot/pkg/model/authorization.go). */
 export class AuthorizationPolicies {
@@ -20,7 +22,7 @@ export class AuthorizationPolicies {
   }
 
   /** Those that bind a workload, by action: the root namespace's first, then its own namespace's. */
-  forProxy(proxy: ProxyNode): ReadonlyMap<Action, readonly Policy[]> {
+  forProxy(proxy: Bound): ReadonlyMap<Action, readonly Policy[]> {
     const out = new Map<Action, Policy[]>()
     for (const namespace of new Set([this.#rootNamespace, proxy.namespace])) {
       for (const policy of this.#policies) {
@@ -35,7 +37,7 @@ export class AuthorizationPolicies {
   }
 }
 
-function attaches({ spec, metadata }: Policy, proxy: ProxyNode): boolean {
+function attaches({ spec, metadata }: Policy, proxy: Bound): boolean {
   const targetRefs = spec.targetRefs?.length ? spec.targetRefs : spec.targetRef ? [spec.targetRef] : []
   return attachesTo({ targetRefs, labels: spec.selector?.matchLabels }, metadata.namespace, proxy)
 }

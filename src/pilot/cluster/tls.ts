@@ -46,7 +46,7 @@ export function applyTls(target: ClusterDraft, stated: ClientTLSSettings | undef
     settings = {
       ...stated,
       sni: stated.sni || options.sni,
-      subjectAltNames: stated.subjectAltNames ?? [...options.serviceAccounts],
+      subjectAltNames: stated.subjectAltNames?.length ? stated.subjectAltNames : [...options.serviceAccounts],
     }
   }
   const context = settings && tlsContext(target, settings, options)

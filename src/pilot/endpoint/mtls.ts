@@ -14,7 +14,7 @@ export function usesMtls(
   port: number,
   peers: PeerAuthentications,
 ): boolean {
-  const stated = ruleMode(rule, subset, port)
+  const stated = statedMode(rule, subset, port)
   if (stated !== undefined) return stated === 'ISTIO_MUTUAL'
   if (endpoint.tlsMode !== 'istio') return false
   return modeForPort(peers.forWorkload(endpoint.namespace, endpoint.labels), endpoint.port) !== 'DISABLE'
@@ -22,7 +22,8 @@ export function usesMtls(
 
 type Mode = NonNullable<NonNullable<TrafficPolicy['tls']>['mode']>
 
-function ruleMode(rule: MergedRule | undefined, subset: string, port: number): Mode | undefined {
+/** The TLS mode that a rule states for a port of a service, or of a subset; undefined: clients find out by themselves. */
+export function statedMode(rule: MergedRule | undefined, subset: string, port: number): Mode | undefined {
   if (!rule) return undefined
   if (subset === '') return policyMode(rule.trafficPolicy, port)
   const found = rule.subsets.find((known) => known.name === subset)

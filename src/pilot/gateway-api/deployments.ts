@@ -8,7 +8,7 @@ import { ConversionContext, controllerOf } from './context.ts'
 import { deploymentName, isManaged, serviceAccountName } from './gateway-address.ts'
 import { acceptsListeners } from './gateways.ts'
 import { originIn } from './made-objects.ts'
-import { withParameters } from './parameters.ts'
+import { type OverlayComplaint, withParameters } from './parameters.ts'
 
 type Gateway = ApiObject<'KubernetesGateway'>
 type Meta = Record<string, string>
@@ -28,15 +28,31 @@ const OWN_ANNOTATIONS = [
  * The deployments, services and service accounts that Istio makes for Gateways which name no service of their own
  * (gatewaycommon/deploymentcontroller.go, files/kube-gateway.yaml). What exists under the name already is left alone.
  */
-export function gatewayDeployments(snapshot: Snapshot, rootNamespace: string): ApiObject[] {
+export function gatewayDeployments(
+  snapshot: Snapshot,
+  rootNamespace: string,
+  complain?: OverlayComplaint,
+): ApiObject[] {
   return snapshot.list('KubernetesGateway').flatMap((gateway) => {
     if (controllerOf(snapshot, gateway.spec.gatewayClassName) !== GATEWAY_CONTROLLER) return []
     if (!isManaged(gateway.spec)) return []
     const made: ApiObject[] = [account(gateway), deployment(gateway), service(gateway, listenersOf(snapshot, gateway))]
-    return withParameters(snapshot, gateway, rootNamespace, made).filter(
+    return withParameters(snapshot, gateway, rootNamespace, made, complain).filter(
       ({ kind, metadata }) => !snapshot.get(kind, metadata.namespace, metadata.name),
     )
   })
+}
+
+/** What is wrong with overlays of Gateways: a line for each, by where it stands. */
+export function overlayProblems(snapshot: Snapshot, rootNamespace: string): Map<string, string> {
+  const out = new Map<string, string>()
+  if (snapshot.list('KubernetesGateway').length === 0 || snapshot.list('ConfigMap').length === 0) return out
+  gatewayDeployments(snapshot, rootNamespace, ({ metadata, origin }, key, reason) => {
+    const { file, line, col } = origin.locate(['data', key])
+    const place = `${file}:${line}:${col}: ConfigMap ${metadata.namespace}/${metadata.name}`
+    out.set(place + key, `${place}: the overlay ${JSON.stringify(key)} of a Gateway is left out: ${reason}`)
+  })
+  return out
 }
 
 /** The classes that Istio makes, as far as they are not written (gatewaycommon/gatewayclass.go). */

@@ -1,4 +1,5 @@
 import { parse } from 'yaml'
+import { findingsOf } from '../../api/issues.ts'
 import { KINDS } from '../../api/kinds-table.ts'
 import type { ApiObject } from '../../api/objects.ts'
 import type { Snapshot } from '../../store/snapshot.ts'
@@ -13,16 +14,50 @@ const KEYS: Partial<Record<ApiObject['kind'], string>> = {
   ServiceAccount: 'serviceAccount',
 }
 
+/** Overlays for kinds that nothing is made of here: they are known, and change nothing. */
+const WITHOUT_EFFECT = ['horizontalPodAutoscaler', 'podDisruptionBudget']
+
+/** Takes what is wrong with an overlay: the ConfigMap, its key, and why nothing comes of it. */
+export type OverlayComplaint = (configMap: ApiObject<'ConfigMap'>, key: string, reason: string) => void
+
 /**
  * What is made for a Gateway, changed as the defaults of its class and its own parameters say: both are ConfigMaps of
- * patches (deploymentcontroller.go render, applyOverlay). One that cannot be applied changes nothing.
+ * patches (deploymentcontroller.go render, applyOverlay). One that cannot be applied changes nothing, and is told of.
  */
 export function withParameters<O extends ApiObject>(
   snapshot: Snapshot,
-  { spec, metadata }: ApiObject<'KubernetesGateway'>,
+  gateway: ApiObject<'KubernetesGateway'>,
   rootNamespace: string,
   objects: readonly O[],
+  complain: OverlayComplaint = () => {},
 ): O[] {
+  const overlays = overlaysOf(snapshot, gateway, rootNamespace)
+  for (const overlay of overlays)
+    for (const key of Object.keys(overlay.data ?? {}))
+      if (!Object.values(KEYS).includes(key) && !WITHOUT_EFFECT.includes(key))
+        complain(
+          overlay,
+          key,
+          `there is no such overlay; there are ${[...Object.values(KEYS), ...WITHOUT_EFFECT].join(', ')}`,
+        )
+  return objects.map((object) => {
+    const key = KEYS[object.kind] ?? ''
+    return overlays.reduce((before, overlay) => {
+      const text = overlay.data?.[key]
+      if (text === undefined) return before
+      const after = patched(before, text)
+      if (typeof after !== 'string') return after
+      complain(overlay, key, after)
+      return before
+    }, object)
+  })
+}
+
+function overlaysOf(
+  snapshot: Snapshot,
+  { spec, metadata }: ApiObject<'KubernetesGateway'>,
+  rootNamespace: string,
+): ApiObject<'ConfigMap'>[] {
   const defaults = snapshot
     .list('ConfigMap')
     .find(
@@ -31,29 +66,31 @@ export function withParameters<O extends ApiObject>(
     )
   const ref = spec.infrastructure?.parametersRef
   const own = ref?.group === '' && ref.kind === 'ConfigMap' && snapshot.get('ConfigMap', metadata.namespace, ref.name)
-  const overlays = [defaults?.data, own ? own.data : undefined]
-  return objects.map((object) => {
-    const patches = overlays.flatMap((data) => data?.[KEYS[object.kind] ?? ''] ?? [])
-    return patches.reduce(patched, object)
-  })
+  return [...(defaults ? [defaults] : []), ...(own ? [own] : [])]
 }
 
-function patched<O extends ApiObject>(object: O, text: string): O {
+/** The object with a patch applied, or why that cannot be. */
+function patched<O extends ApiObject>(object: O, text: string): O | string {
   let patch: unknown
   try {
     patch = parse(text)
-  } catch {
-    return object
+  } catch (error) {
+    return `it is no YAML: ${(error as Error).message.replace(/:?\s*\n[\s\S]*$/, '')}`
   }
-  if (!isFields(patch)) return object
+  if (!isFields(patch)) return 'it is no map of fields'
   const { origin, ...content } = object
   const merged = merge(content as Fields, patch) as Fields & { metadata: Fields }
-  const { name, namespace } = merged.metadata
-  if (name !== object.metadata.name || namespace !== object.metadata.namespace) return object
-  const body = KINDS[object.kind].body.safeParse(merged)
-  if (!body.success) return object
+  const { name, namespace } = isFields(merged.metadata) ? merged.metadata : {}
+  if (name !== object.metadata.name || namespace !== object.metadata.namespace)
+    return 'it changes metadata.name or metadata.namespace'
+  const { body } = KINDS[object.kind]
+  const read = body.safeParse(merged)
+  if (!read.success) {
+    const [first] = findingsOf(body, merged, read.error)
+    return `it makes no ${object.kind}: ${first?.message ?? 'of another form'}`
+  }
   const made: unknown = {
-    ...(body.data as Fields),
+    ...(read.data as Fields),
     apiVersion: object.apiVersion,
     kind: object.kind,
     metadata: merged.metadata,

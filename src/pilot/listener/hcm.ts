@@ -1,6 +1,8 @@
 import type { ConnectionSettings, MeshProxyConfig } from '../../api/kinds/mesh-proxy-config.ts'
 import type { Protocol } from '../../registry/protocol.ts'
 import { type Init, packed } from '../../xds/messages.ts'
+import { jwtFilter } from '../authn/jwt-filter.ts'
+import { httpCustomAuthorization } from '../authz/custom.ts'
 import { httpAuthorization } from '../authz/filters.ts'
 import { http1Options } from '../cluster/draft.ts'
 import { ALLOW_ANY_CACHE, ALLOW_ANY_MAX_HOSTS, dnsCache } from '../cluster/dynamic-dns.ts'
@@ -118,7 +120,10 @@ function httpFilters(push: PushContext, proxy: ProxyNode, options: HcmOptions): 
       headers.skipExternalExchange && !options.absoluteUrls ? outboundHttpExchangeInMesh : outboundHttpExchange
     out.push(inbound ? inboundHttpExchange() : outbound())
   }
-  if (options.side !== 'outbound') out.push(...httpAuthorization(push, proxy))
+  if (options.side !== 'outbound') {
+    const jwt = jwtFilter(push, proxy)
+    out.push(...httpCustomAuthorization(push, proxy), ...(jwt ? [jwt] : []), ...httpAuthorization(push, proxy))
+  }
   if (options.protocol === 'GRPC-Web') out.push(grpcWebFilter())
   out.push(grpcStatsFilter())
   if (env.alpnFilter && !inbound) out.push(alpnFilter())

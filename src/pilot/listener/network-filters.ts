@@ -2,6 +2,7 @@ import type { RouteDestination } from '../../api/kinds/virtual-service.ts'
 import type { Port, Service } from '../../registry/model.ts'
 import type { Protocol } from '../../registry/protocol.ts'
 import { type Init, packed } from '../../xds/messages.ts'
+import { tcpCustomAuthorization } from '../authz/custom.ts'
 import { tcpAuthorization } from '../authz/filters.ts'
 import { dnsCache, dnsCacheName } from '../cluster/dynamic-dns.ts'
 import { statName } from '../cluster/outbound.ts'
@@ -72,6 +73,7 @@ export function inboundTcpFilters(
   const exchange = push.env.metadataExchange ? [tcpListenerExchange()] : []
   return [
     ...exchange,
+    ...tcpCustomAuthorization(push, proxy),
     ...tcpAuthorization(push, proxy),
     ...stack(push, 'inbound', options.protocol, last, options.statPrefix),
   ]
@@ -168,7 +170,10 @@ function outboundStack(
   opaque = false,
 ): NetworkFilter[] {
   if (proxy.type !== 'router') return stack(push, 'outbound', protocol, last, prefix)
-  return [...(opaque ? [] : tcpAuthorization(push, proxy)), ...stack(push, 'gateway', protocol, last, prefix)]
+  return [
+    ...(opaque ? [] : [...tcpCustomAuthorization(push, proxy), ...tcpAuthorization(push, proxy)]),
+    ...stack(push, 'gateway', protocol, last, prefix),
+  ]
 }
 
 /** What a DestinationRule says of connections that are forwarded as bytes. */

@@ -84,8 +84,8 @@ function claimPath(name: string): string[] | undefined {
   if (name.slice(0, CLAIMS.length).toLowerCase() !== CLAIMS) return undefined
   const rest = name.slice(CLAIMS.length)
   if (rest.length > 1 && rest.startsWith('.')) return rest.slice(1).split('.')
-  const keys = [...rest.matchAll(/\[([^[\]]+)\]/g)]
-  return keys.length && keys.map((key) => key[0]).join('') === rest ? keys.map((key) => key[1] as string) : undefined
+  if (rest.length > 2 && rest.startsWith('[') && rest.endsWith(']')) return rest.slice(1, -1).split('][')
+  return undefined
 }
 
 /** A claim that is the string, or a list that holds it, in what the JWT filter has verified. */

@@ -13,6 +13,8 @@ export interface WorkloadMtls {
   ports: ReadonlyMap<number, MtlsMode>
   /** The policy that decided the mode; undefined: the default. */
   origin?: Origin
+  /** The policy that decided the ports. */
+  portOrigin?: Origin
 }
 
 /** PeerAuthentications: for the mesh, a namespace, or workloads; the oldest of each scope counts. */
@@ -68,7 +70,12 @@ export class PeerAuthentications {
       }
     }
     const ports = Object.entries(chosen?.spec.portLevelMtls ?? {})
-    return { mode, origin, ports: new Map(ports.map(([port, mtls]) => [Number(port), stated(mtls) ?? mode])) }
+    return {
+      mode,
+      origin,
+      ports: new Map(ports.map(([port, mtls]) => [Number(port), stated(mtls) ?? mode])),
+      ...(chosen && ports.length > 0 ? { portOrigin: originOf(chosen) } : {}),
+    }
   }
 
   #wide(namespace: string): ApiObject<'PeerAuthentication'> | undefined {
@@ -78,6 +85,10 @@ export class PeerAuthentications {
 
 /** The mode for a port of the workload. */
 export const modeForPort = (mtls: WorkloadMtls, port: number): MtlsMode => mtls.ports.get(port) ?? mtls.mode
+
+/** The policy that decided the mode for a port; undefined: none, the default holds. */
+export const originForPort = (mtls: WorkloadMtls, port: number): Origin | undefined =>
+  mtls.ports.has(port) ? mtls.portOrigin : mtls.origin
 
 const hasSelector = (object: { spec: PeerAuthentication }): boolean =>
   Object.keys(object.spec.selector?.matchLabels ?? {}).length > 0

@@ -4,6 +4,7 @@ import { selects } from '../../registry/labels.ts'
 import type { Service } from '../../registry/model.ts'
 import { REGISTRY_KINDS, Registry } from '../../registry/registry.ts'
 import type { Snapshot } from '../../store/store.ts'
+import { type JwksKeys, NO_KEYS } from '../authn/jwks-keys.ts'
 import { AuthorizationPolicies } from '../authz/policies.ts'
 import type { PilotEnv } from '../env.ts'
 import { EnvoyFilters } from '../envoyfilter/patches.ts'
@@ -16,6 +17,7 @@ import { DestinationRules, type MergedRule, ruleFor } from './destination-rules.
 import { DiscoveredSnapshot } from './discovery.ts'
 import { cappedExportTo } from './entry-visibility.ts'
 import { PeerAuthentications } from './peer-authentication.ts'
+import { RequestAuthentications } from './request-authentications.ts'
 import { type SidecarScope, sidecarScope } from './sidecar-scope.ts'
 import { VirtualServices } from './virtual-services.ts'
 
@@ -38,12 +40,15 @@ export class PushContext {
   readonly destinationRules: DestinationRules
   readonly peerAuthentications: PeerAuthentications
   readonly authorizationPolicies: AuthorizationPolicies
+  readonly requestAuthentications: RequestAuthentications
+  /** What was fetched for them. */
+  readonly jwks: JwksKeys
   readonly envoyFilters: EnvoyFilters
   /** Computed from services, DestinationRules and PeerAuthentications. */
   readonly clusterMemo: Memo
   /** Computed from the same, and VirtualServices and Sidecars. */
   readonly routeMemo: Memo
-  /** Computed from the same and AuthorizationPolicies, but of VirtualServices only from those that route TCP or TLS. */
+  /** Computed from the same, AuthorizationPolicies, RequestAuthentications and fetched keys, but of VirtualServices only from those that route TCP or TLS. */
   readonly listenerMemo: Memo
   /** What Ingresses stand for; before all others, since it has no time of creation. */
   readonly #ingress: IngressObjects
@@ -52,7 +57,7 @@ export class PushContext {
   readonly #visible = new Map<string, readonly Service[]>()
   readonly #rules: Map<string, readonly MergedRule[]>
 
-  constructor(stored: Snapshot, env: PilotEnv, allotter: AddressAllotter, before?: PushContext) {
+  constructor(stored: Snapshot, env: PilotEnv, allotter: AddressAllotter, before?: PushContext, jwks?: JwksKeys) {
     this.#discovered = DiscoveredSnapshot.of(stored, before === undefined ? undefined : before.#discovered)
     let snapshot = withGatewayDeployments(this.#discovered, meshOf(stored).rootNamespace, before?.snapshot)
     this.env = env
@@ -93,6 +98,12 @@ export class PushContext {
       before && sameAuthorization
         ? before.authorizationPolicies
         : new AuthorizationPolicies(snapshot.list('AuthorizationPolicy'), mesh.rootNamespace)
+    const sameRequests = sameMesh && same('RequestAuthentication')
+    this.requestAuthentications =
+      before && sameRequests
+        ? before.requestAuthentications
+        : new RequestAuthentications(snapshot.list('RequestAuthentication'), mesh.rootNamespace)
+    this.jwks = jwks ?? before?.jwks ?? NO_KEYS
     this.envoyFilters =
       before && sameMesh && same('EnvoyFilter')
         ? before.envoyFilters
@@ -120,8 +131,8 @@ export class PushContext {
     this.routeMemo = before && base && sameRoutes && sameSidecars ? before.routeMemo : new Map()
     const sameLayer4 =
       sameRoutes || (before && snapshot.list('Sidecar').length === 0 && sameLayer4Routes(before.snapshot, snapshot))
-    this.listenerMemo =
-      before && base && sameAuthorization && sameLayer4 && sameSidecars ? before.listenerMemo : new Map()
+    const samePolicies = sameAuthorization && sameRequests && before?.jwks === this.jwks
+    this.listenerMemo = before && base && samePolicies && sameLayer4 && sameSidecars ? before.listenerMemo : new Map()
     if (before && base && sameRoutes && sameSidecars) {
       this.#scopes = before.#scopes
       this.#visible = before.#visible

@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import { daysUntil, type ShownCertificate } from '../tls/expiry.ts'
 import { type AdminHandler, json } from './handler.ts'
 
 /** `/certs` (source/server/admin/server_info_handler.cc, source/common/tls/context_impl.cc). */
@@ -9,32 +10,44 @@ export const certs: AdminHandler = {
     const now = view.runtime.wallNow()
     return json({
       certificates: view.certificates().map(({ ca, chain }) => ({
-        ca_cert: ca.map((pem) => details(pem, now)),
-        cert_chain: chain.map((pem) => details(pem, now)),
+        ca_cert: ca.map((one) => details(one, now)),
+        cert_chain: chain.map((one) => details(one, now)),
       })),
     })
   },
 }
 
-function details(pem: string, now: number): object {
+function details({ pem, path }: ShownCertificate, now: number): object {
   const certificate = new X509Certificate(pem)
   const validTo = new Date(certificate.validTo)
   return {
-    path: '<inline>',
+    path,
     serial_number: certificate.serialNumber.toLowerCase(),
     subject_alt_names: alternativeNames(certificate.subjectAltName ?? ''),
-    days_until_expiration: String(Math.max(0, Math.floor((validTo.getTime() - now) / 86_400_000))),
-    valid_from: new Date(certificate.validFrom).toISOString(),
-    expiration_time: validTo.toISOString(),
+    days_until_expiration: String(daysUntil(validTo.getTime(), now)),
+    valid_from: timestamp(new Date(certificate.validFrom)),
+    expiration_time: timestamp(validTo),
   }
 }
 
-const KINDS: Readonly<Record<string, string>> = { URI: 'uri', DNS: 'dns', 'IP Address': 'ip_address' }
+/** Of whole seconds, as proto3 JSON has it. */
+function timestamp(at: Date): string {
+  return at.toISOString().replace('.000Z', 'Z')
+}
+
+/** In the order of kinds in which they are shown, whatever their order in the certificate. */
+const KINDS = [
+  ['DNS', 'dns'],
+  ['URI', 'uri'],
+  ['IP Address', 'ip_address'],
+] as const
 
 function alternativeNames(text: string): object[] {
-  return text.split(', ').flatMap((entry) => {
+  const entries = text.split(', ').map((entry) => {
     const colon = entry.indexOf(':')
-    const kind = KINDS[entry.slice(0, colon)]
-    return kind ? [{ [kind]: entry.slice(colon + 1) }] : []
+    return [entry.slice(0, colon), entry.slice(colon + 1)] as const
   })
+  return KINDS.flatMap(([kind, field]) =>
+    entries.filter(([is]) => is === kind).map(([, value]) => ({ [field]: value })),
+  )
 }

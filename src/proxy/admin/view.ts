@@ -4,6 +4,7 @@ import type { Runtime } from '../../runtime.ts'
 import type { Address } from '../listener/connection.ts'
 import type { StatsStore } from '../observe/stats.ts'
 import type { TagProducer } from '../observe/tags.ts'
+import type { ShownCertificates } from '../tls/expiry.ts'
 import type { SecretEntry } from '../tls/secrets.ts'
 import type { ClusterEntry } from '../upstream/cluster-manager.ts'
 import type { ClusterDescription } from '../upstream/describe.ts'
@@ -72,8 +73,8 @@ export interface AdminView {
   staticRoutes(): readonly VersionedResource[]
   dynamicRoutes(): readonly VersionedResource[]
   secrets(): readonly SecretEntry[]
-  /** PEM chains in use: trusted roots and own certificates, for `/certs`. */
-  certificates(): readonly { readonly ca: readonly string[]; readonly chain: readonly string[] }[]
+  /** What each TLS context trusts and shows, for `/certs`. */
+  certificates(): readonly ShownCertificates[]
   /** Opens, or finds, the capture socket of a destination; undefined when nobody captures. */
   readonly capture: ((destination: Address) => Promise<Address>) | undefined
   failHealthcheck(fail: boolean): void

@@ -56,6 +56,10 @@ export interface HttpFilterFactory {
   create(): HttpFilter
   /** True for the last filter of a chain: it answers every request. */
   readonly terminal?: boolean
+  /** The config is in force from now on; calls `ready` once the listener may take connections. Called once. */
+  whenWarm?(ready: () => void): void
+  /** The filter chain is gone: stop what runs beside requests. Exchanges that are open go on. */
+  close?(): void
 }
 
 /** What a factory is built with. */

@@ -41,6 +41,13 @@ function change(query: Map<string, string[]>, key: string, action: number, forma
 
 /** A path with its query changed: names and values decoded, and sorted by name (source/common/http/utility.cc QueryParamsMulti). */
 export function mutateQuery(path: string, mutations: readonly QueryMutation[], info: StreamInfo): string {
+  const query = decodedQuery(path)
+  for (const mutation of mutations) mutation(query, info)
+  return withQuery(path, query)
+}
+
+/** The parameters of a path's query by name, decoded to a character per byte (parseAndDecodeQueryString). */
+export function decodedQuery(path: string): Map<string, string[]> {
   const question = path.indexOf('?')
   const query = new Map<string, string[]>()
   const parts = question < 0 ? [] : path.slice(question + 1).split('&')
@@ -48,9 +55,17 @@ export function mutateQuery(path: string, mutations: readonly QueryMutation[], i
   for (const part of parts) {
     const eq = part.indexOf('=')
     const name = decode(eq < 0 ? part : part.slice(0, eq))
-    query.set(name, [...(query.get(name) ?? []), eq < 0 ? '' : decode(part.slice(eq + 1))])
+    const value = eq < 0 ? '' : decode(part.slice(eq + 1))
+    const known = query.get(name)
+    if (known === undefined) query.set(name, [value])
+    else known.push(value)
   }
-  for (const mutation of mutations) mutation(query, info)
+  return query
+}
+
+/** A path with that query in place of its own, sorted by name and written as it is (replaceQueryString). */
+export function withQuery(path: string, query: ReadonlyMap<string, readonly string[]>): string {
+  const question = path.indexOf('?')
   const pairs = [...query.keys()].sort().flatMap((name) => query.get(name)!.map((value) => `${name}=${value}`))
   return (question < 0 ? path : path.slice(0, question)) + (pairs.length === 0 ? '' : `?${pairs.join('&')}`)
 }

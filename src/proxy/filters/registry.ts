@@ -8,6 +8,7 @@ import { routerFilter } from '../http/router/router-kind.ts'
 import { alpnFilter } from './alpn.ts'
 import { corsFilter } from './cors.ts'
 import { dynamicForwardProxyFilter } from './dynamic-forward-proxy.ts'
+import { extAuthzFilter } from './ext-authz/filter.ts'
 import { faultFilter } from './fault.ts'
 import type { HttpFilterKind } from './filter.ts'
 import { grpcStatsFilter } from './grpc-stats.ts'
@@ -15,6 +16,7 @@ import { grpcWebFilter } from './grpc-web.ts'
 import { headerMutationFilter } from './header-mutation.ts'
 import { healthCheckFilter } from './health-check.ts'
 import { istioStatsFilter } from './istio-stats.ts'
+import { jwtAuthnFilter } from './jwt-authn/filter.ts'
 import { localRateLimitFilter } from './local-rate-limit/filter.ts'
 import { luaFilter } from './lua/filter.ts'
 import { metadataExchangeFilter } from './metadata-exchange.ts'
@@ -42,9 +44,11 @@ for (const kind of [
   healthCheckFilter,
   dynamicForwardProxyFilter,
   rbacFilter,
+  extAuthzFilter,
   statefulSessionFilter,
   localRateLimitFilter,
   luaFilter,
+  jwtAuthnFilter,
 ]) {
   registerHttpFilter(kind)
 }

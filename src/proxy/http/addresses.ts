@@ -1,6 +1,6 @@
 import net from 'node:net'
 import { ConfigError } from '../context.ts'
-import { type Cidr, inBlock, parseCidr, parseIp } from '../listener/cidr.ts'
+import { type Cidr, inBlock, parseCidr, parseWrittenIp } from '../listener/cidr.ts'
 
 /** An IP address without port or brackets, or undefined when the text is none. */
 export function bareIp(text: string): string | undefined {
@@ -48,7 +48,7 @@ export class IpRanges {
   has(ip: string): boolean {
     if (this.blocks.length === 0) return false
     if (ip !== this.lastIp) {
-      const words = parseIp(ip)
+      const words = parseWrittenIp(ip)
       this.last = words !== undefined && this.blocks.some((block) => inBlock(block, words))
       this.lastIp = ip
     }

@@ -11,6 +11,7 @@ import {
   type ProxyContext,
   type TerminalFilterFactory,
 } from '../context.ts'
+import type { HttpFilterFactory } from '../filters/filter.ts'
 import { compilePerRouteConfigs } from '../filters/per-route.ts'
 import { compileFilterChain } from '../filters/registry.ts'
 import type { Transport } from '../listener/connection.ts'
@@ -34,6 +35,7 @@ export const httpConnectionManager: TerminalFilterFactory = (config, context, li
 
 class HttpConnectionHandler implements ConnectionHandler {
   private readonly manager: HttpManager
+  private readonly filters: readonly HttpFilterFactory[]
   private readonly open = new Set<HttpConnection>()
   private readonly subscriptions: { close(): void }[] = []
   private readonly gone = (connection: HttpConnection) => {
@@ -55,6 +57,7 @@ class HttpConnectionHandler implements ConnectionHandler {
       settings.proxy100Continue,
       problems,
     )
+    this.filters = entries.map((entry) => entry.factory)
     const loggers = problems.collect('access_log', () => compileAccessLoggers(hcm.accessLog, context)) ?? []
     const { localReplyConfig } = hcm
     const replies = localReplyConfig && new LocalReplyRewriter(localReplyConfig, context.runtime, problems)
@@ -145,12 +148,23 @@ class HttpConnectionHandler implements ConnectionHandler {
   }
 
   whenWarm(ready: () => void): void {
-    if (this.manager.routes !== undefined || this.refused) ready()
-    else this.ready = ready
+    let missing = 1
+    const arrived = (): void => {
+      missing--
+      if (missing === 0) ready()
+    }
+    for (const filter of this.filters) {
+      if (filter.whenWarm === undefined) continue
+      missing++
+      filter.whenWarm(arrived)
+    }
+    if (this.manager.routes !== undefined || this.refused) arrived()
+    else this.ready = arrived
   }
 
   close(): void {
     for (const subscription of this.subscriptions) subscription.close()
+    for (const filter of this.filters) filter.close?.()
   }
 
   get connections(): number {

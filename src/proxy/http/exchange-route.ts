@@ -51,6 +51,10 @@ export class ExchangeRoute {
     info.routeMetadata = route?.metadata
     info.virtualHostName = route?.virtualHost.name
     if (route?.forward !== undefined) this.adopt(route, route.forward)
+    else {
+      info.clusterName = undefined
+      info.clusterObservabilityName = undefined
+    }
   }
 
   /** Takes over what a forwarding route says before the router runs: the cluster for logs, timeouts. */

@@ -84,6 +84,16 @@ export class FilterSlot {
     return this.exchange.decode.buffer
   }
 
+  /** Lets so many bytes of the request body wait for this request, instead of what the connection allows. */
+  setDecodingLimit(bytes: number): void {
+    this.exchange.decode.ownLimit = bytes
+  }
+
+  /** Refuses the request, whose body is too long. */
+  refuseBody(): void {
+    this.exchange.decode.onOverflow()
+  }
+
   /** Response body bytes that wait. */
   get encodingBuffer(): BodyBuffer {
     return this.exchange.encode.buffer

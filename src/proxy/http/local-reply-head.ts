@@ -1,7 +1,7 @@
 import { EMPTY } from './body-buffer.ts'
 import type { Exchange } from './exchange.ts'
 import { ResponseHead } from './headers.ts'
-import { grpcMessage, grpcStatusOf, type LocalReply } from './local-replies.ts'
+import { DETAILS, grpcMessage, grpcStatusOf, type LocalReply } from './local-replies.ts'
 import { H } from './names.ts'
 import { applyMutations } from './router/header-mutation.ts'
 import { isGrpcContentType } from './router/route-match.ts'
@@ -13,8 +13,8 @@ export interface ComposedReply {
 }
 
 /**
- * Makes head and body of a local reply: in gRPC's form for a gRPC call, changed by `modify`, the route and the
- * configured mappers, in this order (source/common/http/utility.cc sendLocalReply). The status is noted for logs.
+ * Makes head and body of a local reply: changed by the route, `modify` and the configured mappers, in this order, and put
+ * into gRPC's form for a gRPC call (source/common/http/utility.cc prepareLocalReply). The status is noted for logs.
  */
 export function composeLocalReply(
   exchange: Exchange,
@@ -26,27 +26,31 @@ export function composeLocalReply(
   const rewritten = manager.localReplies?.rewrite(reply, info)
   const final = rewritten?.reply ?? reply
   const body = typeof final.body === 'string' ? Buffer.from(final.body) : final.body
-  const head = localReplyHead(final, body, grpc)
+  const head = ResponseHead.create(final.status)
+  const route = routing.chosen
+  if (route?.forward !== undefined) applyMutations(route.responseMutations, head, info)
   modify?.(head)
-  if (routing.chosen !== undefined) applyMutations(routing.chosen.responseMutations, head, info)
+  // A route that answers itself has its say behind what `modify` made of the answer, and in no one else's.
+  if (route?.forward === undefined && reply.details === DETAILS.directResponse)
+    applyMutations(route?.responseMutations ?? [], head, info)
   if (rewritten?.headers !== undefined) {
     info.responseCode = reply.status // a mapper's headers are made before its status is
     rewritten.headers.apply(head, info)
   }
+  if (grpc) endCall(head, final, body)
   info.responseCode = head.status
   if (grpc) return { head, body: EMPTY }
   describeBody(head, body.length, rewritten?.contentType ?? reply.contentType)
   return { head, body }
 }
 
-/** The head of a local reply before its body is described: the status, or trailers-only for gRPC (source/common/http/utility.cc prepareLocalReply). */
-function localReplyHead(reply: LocalReply, body: Uint8Array, grpc: boolean): ResponseHead {
-  if (!grpc) return ResponseHead.create(reply.status)
-  const head = ResponseHead.create(200)
-  head.add(H.contentType, 'application/grpc')
-  head.add(H.grpcStatus, String(reply.grpcStatus ?? grpcStatusOf(reply.status)))
-  if (body.length > 0) head.add(H.grpcMessage, grpcMessage(Buffer.from(body).toString('utf8')))
-  return head
+/** Makes it the whole answer to a gRPC call: trailers only (source/common/http/utility.cc prepareLocalReply). */
+function endCall(head: ResponseHead, reply: LocalReply, body: Uint8Array): void {
+  head.status = 200
+  head.set(H.contentType, 'application/grpc')
+  if (!head.get(H.grpcStatus)) head.set(H.grpcStatus, String(reply.grpcStatus ?? grpcStatusOf(reply.status)))
+  if (body.length > 0) head.set(H.grpcMessage, grpcMessage(Buffer.from(body).toString('utf8')))
+  head.remove(H.contentLength)
 }
 
 /**

@@ -10,8 +10,8 @@ export interface PathSettings {
   readonly stripFragment: boolean
 }
 
-const NEEDS_WORK = /[#%\\"<>`{}]|\/\/|\/\./
-const UNSAFE = /["<>`{}]/g
+const NEEDS_WORK = /[#%\\"<>`{}^|]|\/\/|\/\./
+const UNSAFE = /["<>`{}^|]/g
 const ESCAPED_SLASH = /%2[fF]|%5[cC]/
 
 /**
@@ -46,19 +46,23 @@ export function normalizePath(path: string, settings: PathSettings): NormalizedP
 
 /**
  * Dot segments resolved, backslashes turned, escaped unreserved characters decoded, characters that no URL holds escaped, as the URL
- * library that Envoy uses does it (source/common/http/path_utility.cc). A literal `..;x` counts as `..`.
+ * library that Envoy uses does it (source/common/http/path_utility.cc). A literal `..;x` after a `/` counts as `..`.
  * Undefined for `%00`.
  */
 function canonicalPath(path: string): string | undefined {
-  if (path.includes('%00')) return undefined
   const out: string[] = []
   const parts = path.replace(/\\/g, '/').slice(1).split('/')
+  let at = 1
   for (let i = 0; i < parts.length; i++) {
     const part = decodeUnreserved(parts[i]!)
-    if (part === '.' || part === '..' || parts[i]!.startsWith('..;')) {
+    const parameters = parts[i]!.startsWith('..;') && path[at - 1] === '/'
+    at += parts[i]!.length + 1
+    if (part === '.' || part === '..' || parameters) {
+      // What is behind such a `;` is skipped unread.
       if (part !== '.') out.pop()
       if (i === parts.length - 1) out.push('')
-    } else out.push(part)
+    } else if (part.includes('%00')) return undefined
+    else out.push(part)
   }
   return `/${out.join('/').replace(UNSAFE, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
 }

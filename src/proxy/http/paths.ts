@@ -7,13 +7,19 @@ import { REPLY } from './local-replies.ts'
 
 /** The request's way: first filter to last, which answers it. */
 export class DecodePath extends FilterPath<RequestHead> {
+  /** Most bytes that may wait, where a filter has asked for another limit than the connection's; 0: it has not. */
+  ownLimit = 0
   private readonly exchange: Exchange
   constructor(exchange: Exchange) {
     super()
     this.exchange = exchange
   }
+  override begin(slots: readonly FilterSlot[]): void {
+    this.ownLimit = 0
+    super.begin(slots)
+  }
   protected get limit(): number {
-    return this.exchange.bufferLimit
+    return this.ownLimit || this.exchange.bufferLimit
   }
   protected callHeaders(filter: HttpFilter, head: RequestHead, end: boolean, slot: FilterSlot): HeadersStatus {
     return filter.decodeHeaders === undefined ? HeadersStatus.CONTINUE : filter.decodeHeaders(head, end, slot)
@@ -31,8 +37,13 @@ export class DecodePath extends FilterPath<RequestHead> {
   protected finishHeaders(): void {}
   protected finishData(): void {}
   protected finishTrailers(): void {}
-  protected onOverflow(): void {
-    this.exchange.sendLocalReply(REPLY.requestTooLarge)
+  /** Refuses a body that is longer than may wait. */
+  onOverflow(): void {
+    const { exchange } = this
+    exchange.manager.stats.rqTooLarge.inc()
+    // HTTP/1 tells of the end of a body after its last byte: what is refused for its length has not ended.
+    if (exchange.info.protocol !== 'HTTP/2') exchange.requestComplete = false
+    exchange.sendLocalReply(REPLY.requestTooLarge)
   }
   protected setReading(on: boolean): void {
     if (on) this.exchange.flow.resumeRequest()

@@ -40,6 +40,6 @@ export function mutateXfcc(head: RequestHead, connection: ConnectionInfo, mode: 
 }
 
 /** Envoy's URL encoding of a PEM: everything that is not unreserved. */
-function encodePem(pem: string): string {
+export function encodePem(pem: string): string {
   return pem.replace(/[^A-Za-z0-9\-_.~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
 }

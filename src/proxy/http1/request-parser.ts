@@ -65,6 +65,8 @@ export class RequestParser implements HeadParser<RequestHead> {
   private lastPath = '/'
   private lastAuthority = ''
   private method = 'GET'
+  /** The request line names no version: HTTP/0.9. */
+  private unversioned = false
 
   constructor(settings: Http1Settings, isTls: boolean) {
     this.settings = settings
@@ -79,13 +81,15 @@ export class RequestParser implements HeadParser<RequestHead> {
     const start = p
     head.clear()
     p = this.requestLine(src, p, end, head)
-    if (p < 0) return p === INCOMPLETE ? INCOMPLETE : this.refuse(refusals.codecError)
+    if (p < 0) return p === INCOMPLETE ? INCOMPLETE : this.refuseSyntax(src, start, end)
     const lines = p
     p = readLines(src, p, end, head, this.settings.maxHeadersCount)
+    if (p === INCOMPLETE) return INCOMPLETE
+    // Without a version it is refused as soon as the head is there, whatever else is wrong with it.
+    if (this.unversioned && !this.settings.acceptHttp10) return this.refuse(refusals.lowVersion)
     if (p < 0) {
-      if (p === INCOMPLETE) return INCOMPLETE
       if (p === BAD_VALUE) return this.refuse(refusals.invalidCharacters)
-      return this.refuse(p === TOO_MANY ? refusals.tooManyHeaders : refusals.codecError)
+      return p === TOO_MANY ? this.refuse(refusals.tooManyHeaders) : this.refuseSyntax(src, start, end)
     }
     const { preserveCase } = this.settings
     if (preserveCase !== undefined) head.spelling = rememberSpelling(src, lines, p, preserveCase === 'proper')
@@ -107,6 +111,12 @@ export class RequestParser implements HeadParser<RequestHead> {
   private refuse(why: Refusal): number {
     this.refusal = why
     return REFUSED
+  }
+
+  /** Envoy looks for control characters in the whole head before anything else but its first byte. */
+  private refuseSyntax(src: Buffer, start: number, end: number): number {
+    const controls = startsMethod(src[start] ?? 0) && hasControls(src, start, end)
+    return this.refuse(controls ? refusals.invalidCharacters : refusals.codecError)
   }
 
   private requestLine(src: Buffer, pos: number, end: number, head: RequestHead): number {
@@ -148,6 +158,7 @@ export class RequestParser implements HeadParser<RequestHead> {
   private version(src: Buffer, pos: number, end: number, head: RequestHead): number {
     if (end - pos > 10 && src[pos + 8] === 49 && src[pos + 9] === CR && src[pos + 10] === LF && isHttp1(src, pos)) {
       head.version = 11
+      this.unversioned = false
       return pos + 11
     }
     let p = pos
@@ -156,6 +167,7 @@ export class RequestParser implements HeadParser<RequestHead> {
     const text = latin1(src, pos, p)
     if (!/^(?:[ \t\r]+HTTP\/\d\.\d)?[ \t\r]*$/.test(text)) return BAD_SYNTAX
     head.version = text.includes('HTTP/1.1') ? 11 : 10
+    this.unversioned = !text.includes('HTTP')
     return p + 1
   }
 
@@ -193,11 +205,14 @@ export class RequestParser implements HeadParser<RequestHead> {
       this.chunked = true
     }
     const target = this.target(head)
+    if (head.version !== 11 && !settings.acceptHttp10) {
+      if (target !== undefined && target !== refusals.invalidAuthority) return target
+      return sanitizeConnection(head) ? refusals.lowVersion : refusals.connectionHeader
+    }
     if (target !== undefined) return target
     if (!sanitizeConnection(head)) return refusals.connectionHeader
     this.closes = closesConnection(head, head.version)
     if (settings.underscores !== 'allow' && !this.checkUnderscores(head)) return refusals.underscore
-    if (head.version !== 11 && !settings.acceptHttp10) return refusals.lowVersion
     return undefined
   }
 
@@ -253,6 +268,22 @@ export class RequestParser implements HeadParser<RequestHead> {
 /** What Envoy's parser takes for a blank within the request line. */
 function isBlank(c: number): boolean {
   return c === SP || c === TAB || c === CR
+}
+
+/** Whether a head holds a control character other than tab and those of line ends. */
+function hasControls(src: Buffer, start: number, end: number): boolean {
+  let fresh = true
+  for (let p = start; p < end; p++) {
+    const c = src[p]!
+    if (c === LF) {
+      if (fresh) return false
+      fresh = true
+    } else if (c !== CR) {
+      if ((c < SP && c !== TAB) || c === 127) return true
+      fresh = false
+    }
+  }
+  return false
 }
 
 /** ` HTTP/1.` at `p`. */

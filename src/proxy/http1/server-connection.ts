@@ -236,7 +236,7 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
     this.active = undefined
     this.body.abandon()
     const status = this.responseStarted ? 0 : why.status
-    const bytesSent = this.responseStarted ? 0 : this.answer(why)
+    const bytesSent = this.responseStarted ? 0 : this.answer(why, reasonPhrase(why.status), this.head.method !== 'HEAD')
     this.finish(true)
     stream?.handler.onReset({ remote: false, error: why.details, status, bytesSent })
   }
@@ -245,16 +245,16 @@ export class Http1ServerConnection implements ServerConnection, TransportHandler
     if (this.active === undefined && !this.closing) this.answer({ status, details: '' }, text)
   }
 
-  private answer(why: Refusal, text: string = reasonPhrase(why.status)): number {
+  private answer(why: Refusal, text: string = reasonPhrase(why.status), withBody = true): number {
     const head = ResponseHead.create(why.status)
     head.add(CONTENT_LENGTH, String(text.length))
     head.add(CONTENT_TYPE, 'text/plain')
     this.settings.decorate(head)
     head.set(CONNECTION, 'close')
     writeResponseHead(this.out, head, 11, Framing.NONE, this.settings.headerCase)
-    writeBody(this.out, Buffer.from(text), false, true)
+    if (withBody) writeBody(this.out, Buffer.from(text), false, true)
     this.finish(true)
-    return text.length
+    return withBody ? text.length : 0
   }
 
   // Answering.

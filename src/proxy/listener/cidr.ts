@@ -5,11 +5,17 @@ export type IpWords = readonly number[]
 
 /** Parses an IPv4 or IPv6 address; undefined when it is neither. An IPv4-mapped IPv6 address is IPv4. */
 export function parseIp(text: string): IpWords | undefined {
+  const words = parseWrittenIp(text)
+  if (words === undefined || words.length === 1) return words
+  return words[0] === 0 && words[1] === 0 && words[2] === 0xffff ? [words[3]!] : words
+}
+
+/** The same, but an IPv4-mapped address that somebody has written, as in a header, stays one of IPv6. */
+export function parseWrittenIp(text: string): IpWords | undefined {
   if (net.isIPv4(text)) return [v4Word(text)]
   if (!net.isIPv6(text)) return undefined
   const zone = text.indexOf('%')
-  const words = v6Words(zone < 0 ? text : text.slice(0, zone))
-  return words[0] === 0 && words[1] === 0 && words[2] === 0xffff ? [words[3]!] : words
+  return v6Words(zone < 0 ? text : text.slice(0, zone))
 }
 
 function v4Word(text: string): number {

@@ -40,6 +40,8 @@ export interface TlsInfo {
   /** Key exchange group, such as X25519; unset when unknown. */
   readonly group?: string
   readonly peer: CertificateInfo | undefined
+  /** Whether the peer's certificate was found to be good; it may also have been taken unseen. */
+  readonly peerValidated?: boolean
   readonly local: CertificateInfo | undefined
 }
 
@@ -74,7 +76,7 @@ export interface ConnectionInfo {
   readonly directRemote: Address
   /** The local address: the original destination where one was restored. */
   readonly local: Address
-  /** From the inspector or the handshake; empty when there was none. Lower case. */
+  /** What the TLS inspector read; empty without one, even if the handshake had a name. Lower case. */
   readonly sni: string
   /** Undefined on plaintext. */
   readonly tls: TlsInfo | undefined

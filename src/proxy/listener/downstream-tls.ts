@@ -1,11 +1,11 @@
 import type { Message } from '@bufbuild/protobuf'
-import type { CertificateValidationContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
-import type { CommonTlsContext, DownstreamTlsContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import type { DownstreamTlsContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
 import type { Runtime, Timer } from '../../runtime.ts'
 import type { ProxyContext } from '../context.ts'
 import type { ServerTlsOptions } from '../net/transport.ts'
-import type { Counter, StatsStore } from '../observe/stats.ts'
+import type { Counter, Gauge, StatsStore } from '../observe/stats.ts'
 import { type BuiltContext, CommonTls } from '../tls/common-context.ts'
+import { chargeExpiry } from '../tls/expiry.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import type { CertificateInfo, TlsInfo } from './connection.ts'
 
@@ -27,6 +27,7 @@ export class DownstreamTlsStats {
   private readonly verifyError: Counter
   private readonly verifyNoCert: Counter
   private readonly missing: Counter
+  private readonly updates: Counter
   readonly verifySan: Counter
   readonly verifyHash: Counter
 
@@ -42,7 +43,10 @@ export class DownstreamTlsStats {
     this.verifySan = counter('fail_verify_san')
     this.verifyHash = counter('fail_verify_cert_hash')
     for (const name of UNUSED) counter(name)
-    this.missing = stats.counter(`${this.prefix}.server_ssl_socket_factory.downstream_context_secrets_not_ready`)
+    const factory = `${this.prefix}.server_ssl_socket_factory`
+    this.missing = stats.counter(`${factory}.downstream_context_secrets_not_ready`)
+    this.updates = stats.counter(`${factory}.ssl_context_update_by_sds`)
+    stats.counter(`${factory}.upstream_context_secrets_not_ready`)
   }
 
   onSecure(info: TlsInfo | undefined): void {
@@ -64,6 +68,15 @@ export class DownstreamTlsStats {
 
   missingSecret(): void {
     this.missing.inc()
+  }
+
+  /** SDS has brought a secret. */
+  updated(): void {
+    this.updates.inc()
+  }
+
+  gauge(name: string): Gauge {
+    return this.store.gauge(`${this.prefix}.${name}`)
   }
 }
 
@@ -92,8 +105,6 @@ export class DownstreamTls {
   private timer: Timer | undefined
   /** It was waited for long enough. */
   private late = false
-  /** Where trusted roots come from: inline contexts, and names of SDS or static secrets. For admin. */
-  readonly trust: { readonly inline: readonly CertificateValidationContext[]; readonly secrets: readonly string[] }
   private made: { readonly from: BuiltContext; readonly options: ServerTlsOptions } | undefined
 
   /** `message`: a DownstreamTlsContext. Throws ConfigError. */
@@ -111,12 +122,20 @@ export class DownstreamTls {
     if (common.tlsCertificates.length + common.tlsCertificateSdsSecretConfigs.length === 0) {
       throw new Error('No TLS certificates found for server context')
     }
-    this.trust = trustOf(common)
     this.requireCert = config.requireClientCertificate ?? false
     this.stats = new DownstreamTlsStats(context.stats, deps.listener.statPrefix)
     // BoringSSL's server accepts up to 1.3 unless told otherwise.
     this.common = new CommonTls(common, 'TLSv1.3', deps.secrets, 'common_tls_context')
-    this.common.onChange(() => this.settle())
+    this.common.onChange(() => {
+      this.stats.updated()
+      this.chargeExpiry()
+      this.settle()
+    })
+    this.chargeExpiry()
+  }
+
+  private chargeExpiry(): void {
+    if (this.common.ready) chargeExpiry(this.common.shown, (name) => this.stats.gauge(name))
   }
 
   /** Calls `ready` once, when all secrets are there, known to be missing, or waited for long enough. */
@@ -161,24 +180,10 @@ export class DownstreamTls {
     }
   }
 
-  /** The certificate that clients are shown, PEM; undefined while it is missing. */
-  get certificatePem(): string | undefined {
-    return this.common.built?.certificate?.cert
-  }
-
   close(): void {
     this.timer?.cancel()
     this.common.close()
   }
-}
-
-function trustOf(common: CommonTlsContext): DownstreamTls['trust'] {
-  const { case: kind, value } = common.validationContextType
-  if (kind === 'validationContext') return { inline: [value], secrets: [] }
-  if (kind === 'validationContextSdsSecretConfig') return { inline: [], secrets: [value.name] }
-  if (kind !== 'combinedValidationContext') return { inline: [], secrets: [] }
-  const { defaultValidationContext: base, validationContextSdsSecretConfig: sds } = value
-  return { inline: base ? [base] : [], secrets: sds ? [sds.name] : [] }
 }
 
 function snakeCase(name: string): string {

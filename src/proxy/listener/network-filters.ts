@@ -6,6 +6,7 @@ import { httpConnectionManager } from '../http/connection-manager.ts'
 import { tcpProxy } from '../tcp/tcp-proxy.ts'
 import { directResponse, echo } from './network/answering.ts'
 import { connectionLimit } from './network/connection-limit.ts'
+import { networkExtAuthz } from './network/ext-authz.ts'
 import { networkRbac } from './network/rbac.ts'
 import { sniCluster } from './network/sni-cluster.ts'
 import { sniDynamicForwardProxy } from './network/sni-dynamic-forward-proxy.ts'
@@ -26,6 +27,7 @@ const terminal: Readonly<Record<string, TerminalFilterFactory>> = {
 /** Filters that stand before the last one. */
 const reading: Readonly<Record<string, ReadFilterFactory>> = {
   [`${NETWORK}connection_limit.v3.ConnectionLimit`]: connectionLimit,
+  [`${NETWORK}ext_authz.v3.ExtAuthz`]: networkExtAuthz,
   [`${NETWORK}rbac.v3.RBAC`]: networkRbac,
   [`${NETWORK}sni_cluster.v3.SniCluster`]: sniCluster,
   [`${NETWORK}sni_dynamic_forward_proxy.v3.FilterConfig`]: sniDynamicForwardProxy,

@@ -157,7 +157,7 @@ class Attempt implements ConnectAttempt {
   }
 
   private dialTls(options: ClientTlsOptions, over: net.NetConnectOpts | { socket: net.Socket }): tls.TLSSocket {
-    return tls.connect({
+    const socket = tls.connect({
       ...over,
       secureContext: options.context,
       // Names are checked by the caller's matchers, chains by `checkPeer`, so that failures have Envoy's words.
@@ -167,6 +167,9 @@ class Attempt implements ConnectAttempt {
       ...(options.alpn.length === 0 ? {} : { ALPNProtocols: [...options.alpn] }),
       ...(options.session === undefined ? {} : { session: options.session }),
     })
+    // tls.connect drops the option, and without it a request in two writes waits for the peer's delayed acknowledgement.
+    socket.once('connect', () => socket.setNoDelay(true))
+    return socket
   }
 
   private readonly onConnect = (): void => {

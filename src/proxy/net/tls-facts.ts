@@ -12,6 +12,7 @@ export class TlsFacts implements TlsInfo {
   readonly cipher: string
   readonly sni: string
   readonly alpn: string
+  peerValidated = false
   private readonly socket: tls.TLSSocket
   private peerKnown = false
   private localKnown = false

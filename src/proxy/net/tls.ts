@@ -119,7 +119,6 @@ class ServerHandshake {
     socket.off('secure', this.onSecure).off('_tlsError', this.onError).off('error', this.onError)
     socket.off('close', this.onClose).off('end', this.onClose)
     releaseControl(socket)
-    info.sni = sni
     info.tls = facts
     info.handshakeComplete = this.accepted.options.runtime.now()
     const transport = new SocketTransport(socket, info, this.accepted.options)
@@ -154,6 +153,7 @@ class ServerHandshake {
 /** The checks after a handshake; undefined when all pass, else words for the log. */
 export function checkPeer(facts: TlsFacts, checks: PeerChecks, chainError: string | undefined): string | undefined {
   const peer = facts.peer
+  facts.peerValidated = peer !== undefined && chainError === undefined
   if (peer !== undefined && checks.verifyChain && chainError !== undefined) {
     return verifyErrorText(`verify cert failed: ${chainErrorText(chainError)}`)
   }

@@ -1,8 +1,12 @@
+import type { Message } from '@bufbuild/protobuf'
 import type { CidrRange } from '#gen/envoy/config/core/v3/address_pb.js'
+import type { TypedExtensionConfig } from '#gen/envoy/config/core/v3/extension_pb.js'
 import type { SourcedMetadata } from '#gen/envoy/config/rbac/v3/rbac_pb.js'
 import type { HeaderMatcher as HeaderMatcherProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { MetadataMatcher as MetadataMatcherProto } from '#gen/envoy/type/matcher/v3/metadata_pb.js'
 import type { PathMatcher as PathMatcherProto } from '#gen/envoy/type/matcher/v3/path_pb.js'
+import { problemText } from '../../xds/problem.ts'
+import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
 import { ConfigError } from '../context.ts'
 import { IpRanges } from '../http/addresses.ts'
 import type { RequestHead } from '../http/headers.ts'
@@ -10,15 +14,7 @@ import { HeaderMatcher } from '../http/router/header-matcher.ts'
 import { MetadataMatcher } from '../http/router/metadata-matcher.ts'
 import { compileStringMatcher } from '../http/router/string-matcher.ts'
 import { parseCidr } from '../listener/cidr.ts'
-import type { ConnectionInfo } from '../listener/connection.ts'
-import type { StreamInfo } from '../stream-info.ts'
-
-/** What a policy looks at: a request, or a connection without one. */
-export interface Subject {
-  readonly connection: ConnectionInfo
-  readonly head: RequestHead | undefined
-  readonly info: StreamInfo
-}
+import type { Subject } from '../matching/subject.ts'
 
 /** A compiled permission or principal. Prints itself for `explain`. */
 export interface Matcher {
@@ -103,7 +99,9 @@ export function sourcedMetadata({ metadataMatcher, metadataSource }: SourcedMeta
   if (!metadataMatcher) throw new ConfigError(['sourced_metadata: metadata_matcher is required'])
   if (metadataSource !== FROM_ROUTE) return metadata(metadataMatcher)
   const matcher = new MetadataMatcher(metadataMatcher)
-  return test(`route ${matcher}`, ({ info }) => matcher.matches(info.routeMetadata))
+  // Without a route nothing matches, not even what is to be absent.
+  return test(`route ${matcher}`, ({ info }) =>
+    info.virtualHostName !== undefined && matcher.matches(info.routeMetadata))
 }
 
 /** An address in a block; `text` says which address. Throws ConfigError when the block is none. */
@@ -127,4 +125,13 @@ export function under<T>(path: string, compile: () => T): T {
     if (!(e instanceof ConfigError)) throw e
     throw new ConfigError(e.errors.map((error) => `${path}.${error}`))
   }
+}
+
+/** The message of an extension that has to be of one type. Throws ConfigError. */
+export function opened({ name, typedConfig: any }: TypedExtensionConfig, field: string, wanted: string): Message {
+  const type = any === undefined ? name : configTypeName(any)
+  if (any === undefined || type !== wanted) throw new ConfigError([`${field}: '${type}' is not supported`])
+  const { message, problems } = resolveTypedConfig(any)
+  if (message === undefined || problems.length > 0) throw new ConfigError(problems.map(problemText))
+  return message
 }

@@ -1,10 +1,11 @@
 import type { Permission } from '#gen/envoy/config/rbac/v3/rbac_pb.js'
 import type { UriTemplateMatchConfig } from '#gen/envoy/extensions/path/match/uri_template/v3/uri_template_match_pb.js'
-import { problemText } from '../../xds/problem.ts'
-import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
+import type { UpstreamIpPortMatcher } from '#gen/envoy/extensions/rbac/matchers/upstream_ip_port/v3/upstream_ip_port_matcher_pb.js'
 import { ConfigError } from '../context.ts'
+import { IpRanges } from '../http/addresses.ts'
 import { compileStringMatcher } from '../http/router/string-matcher.ts'
 import { UriTemplate } from '../http/router/uri-template.ts'
+import { parseAddress } from '../listener/connection.ts'
 import {
   ANY,
   address,
@@ -15,6 +16,7 @@ import {
   type Matcher,
   metadata,
   not,
+  opened,
   pathOf,
   sourcedMetadata,
   test,
@@ -22,6 +24,8 @@ import {
   urlPath,
 } from './matcher.ts'
 
+const UPSTREAM_IP_PORT = 'envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher'
+const UPSTREAM_ADDRESS = 'envoy.stream.upstream_address'
 const URI_TEMPLATE = 'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig'
 
 /** Compiles a permission (source/extensions/filters/common/rbac/matchers.cc). Throws ConfigError. */
@@ -47,6 +51,7 @@ export function compilePermission({ rule }: Permission): Matcher {
     }
     case 'destinationPortRange': {
       const { start, end } = rule.value
+      checkRange(start, end)
       return test(`destination port in [${start}, ${end})`, ({ connection: { local } }) =>
         local.port >= start && local.port < end)
     }
@@ -59,18 +64,39 @@ export function compilePermission({ rule }: Permission): Matcher {
       return test(`SNI ${matcher}`, ({ connection }) => matcher.matches(connection.sni))
     }
     case 'uriTemplate': {
-      const any = rule.value.typedConfig
-      const type = any === undefined ? '' : configTypeName(any)
-      if (any === undefined || type !== URI_TEMPLATE)
-        throw new ConfigError([`uri_template: '${type}' is not supported`])
-      const { message, problems } = resolveTypedConfig(any)
-      if (message === undefined || problems.length > 0) throw new ConfigError(problems.map(problemText))
-      const template = new UriTemplate((message as UriTemplateMatchConfig).pathTemplate)
+      const config = opened(rule.value, 'uri_template', URI_TEMPLATE) as UriTemplateMatchConfig
+      const template = new UriTemplate(config.pathTemplate)
       return test(`path like ${template.text}`, ({ head }) => template.match(pathOf(head)) !== undefined)
     }
     case 'matcher':
-      throw new ConfigError([`matcher: '${rule.value.name}' is not supported`])
+      return upstreamAddress(opened(rule.value, 'matcher', UPSTREAM_IP_PORT) as UpstreamIpPortMatcher)
     default:
       throw new ConfigError(['rule: is required'])
   }
+}
+
+function checkRange(start: number, end: number): void {
+  if (start < 0 || start > 65_536)
+    throw new ConfigError([`destination_port_range: range start ${start} is out of bounds`])
+  if (end < 0 || end > 65_536) throw new ConfigError([`destination_port_range: range end ${end} is out of bounds`])
+  if (start >= end)
+    throw new ConfigError([
+      `destination_port_range: range start ${start} cannot be greater or equal than range end ${end}`,
+    ])
+}
+
+/** The address that a filter before has chosen for the request, such as one that resolved its host. */
+function upstreamAddress({ upstreamIp, upstreamPortRange }: UpstreamIpPortMatcher): Matcher {
+  if (!upstreamIp && !upstreamPortRange) {
+    throw new ConfigError([
+      'Invalid UpstreamIpPortMatcher configuration - missing `upstream_ip` and/or `upstream_port_range`',
+    ])
+  }
+  const ranges = upstreamIp && IpRanges.of([upstreamIp])
+  return test('upstream address', ({ info }) => {
+    const address = parseAddress(String(info.filterState?.get(UPSTREAM_ADDRESS) ?? ''))
+    if (address === undefined || (ranges && !ranges.has(address.ip))) return false
+    const { start, end } = upstreamPortRange ?? { start: 0n, end: 65_535n }
+    return address.port >= start && address.port <= end
+  })
 }

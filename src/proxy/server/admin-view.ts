@@ -13,7 +13,8 @@ import type { ListenerManager, ListenerVersion, ManagedListener } from '../liste
 import { openTypedConfig } from '../listener/typed-filter.ts'
 import type { StatsStore } from '../observe/stats.ts'
 import { type TagProducer, tagProducer } from '../observe/tags.ts'
-import { readDataSource } from '../tls/data-source.ts'
+import { contextsOf } from '../tls/common-context.ts'
+import { daysUntilFirst } from '../tls/expiry.ts'
 import type { SecretStore } from '../tls/secrets.ts'
 import type { ClusterControl } from '../upstream/cluster-manager.ts'
 import type { ProxyServerOptions } from './options.ts'
@@ -78,7 +79,7 @@ export function adminView(server: AdminSource): AdminView {
     staticRoutes: () => inlineRoutes(server),
     dynamicRoutes: () => server.routes.resources(),
     secrets: () => server.secrets.entries(),
-    certificates: () => certificates(server),
+    certificates: () => [...contextsOf(server.secrets)].filter(({ ready }) => ready).map(({ shown }) => shown),
     capture: options.capture,
     failHealthcheck(fail) {
       drain.failed = fail
@@ -116,6 +117,8 @@ function publishServerStats(server: AdminSource): void {
   let connections = 0
   for (const { active } of server.listeners.all()) connections += active?.listener.connections ?? 0
   gauge('total_connections', connections)
+  const shown = [...contextsOf(server.secrets)].filter(({ ready }) => ready).map((context) => context.shown)
+  gauge('days_until_first_cert_expiring', daysUntilFirst(shown, runtime.wallNow()))
 }
 
 function listenerView(managed: ManagedListener): ListenerView {
@@ -160,27 +163,4 @@ function inlineRoutes(server: AdminSource): VersionedResource[] {
 function inlineRoute(message: Message): (Message & { name: string }) | undefined {
   const { routeSpecifier } = message as HttpConnectionManager
   return routeSpecifier.case === 'routeConfig' ? routeSpecifier.value : undefined
-}
-
-/** What each TLS filter chain trusts and shows. */
-function certificates(server: AdminSource): { ca: string[]; chain: string[] }[] {
-  const found: { ca: string[]; chain: string[] }[] = []
-  for (const { active } of server.listeners.all()) {
-    for (const { tls } of active?.listener.chains ?? []) {
-      if (tls?.certificatePem === undefined) continue
-      const contexts = [...tls.trust.inline]
-      for (const { name, secret } of server.secrets.entries()) {
-        if (secret?.type.case === 'validationContext' && tls.trust.secrets.includes(name))
-          contexts.push(secret.type.value)
-      }
-      const roots = contexts.map((c) => readDataSource(c.trustedCa, '', [])?.toString('utf8') ?? '')
-      found.push({ ca: roots.flatMap(splitPem), chain: splitPem(tls.certificatePem) })
-    }
-  }
-  return found
-}
-
-/** The certificates inside a PEM text, one by one. */
-function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? []
 }

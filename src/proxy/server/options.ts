@@ -15,6 +15,8 @@ export interface ProxyServerOptions {
   readonly runtime: Runtime
   /** Instead of the control plane that the bootstrap names. */
   readonly adsTransport?: AdsTransport
+  /** Static clusters, such as `sds-grpc`, that need not be there: what SDS would bring from them comes over ADS. */
+  readonly sdsOverAds?: readonly string[]
   /** Sockets that stand for destinations; with them, listeners bind nothing unless `bindAddress` says so. */
   readonly captureTable?: CaptureTable
   /** Opens a capture socket on demand, for the admin interface. */

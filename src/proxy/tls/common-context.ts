@@ -8,8 +8,10 @@ import { make } from '../../xds/messages.ts'
 import { ConfigError } from '../context.ts'
 import { Problems } from '../http/config.ts'
 import { readDataSource } from './data-source.ts'
+import { type ShownCertificate, type ShownCertificates, splitPem } from './expiry.ts'
 import { compilePeerVerifier, type PeerVerifier } from './san-match.ts'
-import { readCertificate, type SecretHandle, type SecretProvider, type TlsCertificateMaterial } from './secrets.ts'
+import { readCertificate, type TlsCertificateMaterial } from './secret-material.ts'
+import type { SecretHandle, SecretProvider } from './secrets.ts'
 
 /** TLS versions and ciphers in the words of `tls.createSecureContext`. */
 interface Parameters {
@@ -17,6 +19,19 @@ interface Parameters {
   readonly maxVersion: tls.SecureVersion
   readonly ciphers: string | undefined
   readonly ecdhCurve: string | undefined
+}
+
+const INLINE = '<inline>'
+const contexts = new WeakMap<SecretProvider, Set<CommonTls>>()
+
+/** The contexts of one proxy that are in use. */
+export function contextsOf(secrets: SecretProvider): Set<CommonTls> {
+  let all = contexts.get(secrets)
+  if (!all) {
+    all = new Set()
+    contexts.set(secrets, all)
+  }
+  return all
 }
 
 /** What one version of the secrets makes: rebuilt when a secret changes, never per connection. */
@@ -50,6 +65,8 @@ const KNOWN_VALIDATION = new Set([
   'matchSubjectAltNames',
   'crl',
   'trustChainVerification',
+  // Of what came by SDS; Envoy does not look at it elsewhere.
+  'watchedDirectory',
 ])
 const ACCEPT_UNTRUSTED = 1
 const VERSIONS: readonly tls.SecureVersion[] = ['TLSv1.2', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3']
@@ -65,6 +82,7 @@ export class CommonTls {
   private readonly validation: SecretHandle<CertificateValidationContext> | undefined
   private readonly base: CertificateValidationContext | undefined
   private readonly path: string
+  private readonly secrets: SecretProvider | undefined
   private cached: BuiltContext | undefined
   private readonly listeners: (() => void)[] = []
 
@@ -108,6 +126,24 @@ export class CommonTls {
       problems.throwIfAny()
     }
     for (const handle of this.handles()) handle.onChange(() => this.changed())
+    this.secrets = secrets
+    contextsOf(secrets).add(this)
+  }
+
+  /** What it trusts and shows, as far as it has arrived: all roots, and the leaf of each chain. */
+  get shown(): ShownCertificates {
+    const chain = this.certificates.flatMap((known): ShownCertificate[] => {
+      const handle = 'onChange' in known ? known : undefined
+      const material = 'onChange' in known ? known.current : known
+      const [pem] = splitPem(material?.cert ?? '')
+      if (pem === undefined) return []
+      return [{ secret: handle?.name, pem, path: (handle?.dynamic ? undefined : material?.path) ?? INLINE }]
+    })
+    const source = (this.validation?.current ?? this.base)?.trustedCa ?? this.base?.trustedCa
+    const file = source?.specifier.case === 'filename' && !this.validation?.dynamic ? source.specifier.value : INLINE
+    const secret = this.validation?.current?.trustedCa ? this.validation.name : undefined
+    const roots = splitPem(readDataSource(source, '', [], true)?.toString('utf8') ?? '')
+    return { ca: roots.map((pem) => ({ secret, pem, path: file })), chain }
   }
 
   /** Whether all secrets have arrived. */
@@ -138,6 +174,7 @@ export class CommonTls {
   }
 
   close(): void {
+    if (this.secrets) contextsOf(this.secrets).delete(this)
     for (const handle of this.handles()) handle.close()
   }
 
@@ -166,8 +203,8 @@ export class CommonTls {
     const validation = merge(this.base, this.validation?.current)
     const certificates = this.certificates.flatMap((known) => ('onChange' in known ? (known.current ?? []) : known))
     const path = `${this.path}.validation_context`
-    const ca = readDataSource(validation?.trustedCa, `${path}.trusted_ca`, errors)
-    const crl = readDataSource(validation?.crl, `${path}.crl`, errors)
+    const ca = readDataSource(validation?.trustedCa, `${path}.trusted_ca`, errors, true)
+    const crl = readDataSource(validation?.crl, `${path}.crl`, errors, true)
     const verifier = validation ? compilePeerVerifier(validation, path, errors) : undefined
     const hasCa = ca !== undefined || validation?.systemRootCerts !== undefined
     const sans = (validation?.matchTypedSubjectAltNames.length ?? 0) + (validation?.matchSubjectAltNames.length ?? 0)
@@ -179,7 +216,10 @@ export class CommonTls {
         ...this.parameters,
         ...materials(certificates),
         ca: ca?.toString('utf8'),
-        crl: crl?.toString('utf8'),
+        // Of a text, Node reads one list.
+        crl: crl === undefined ? undefined : listsOf(crl.toString('utf8')),
+        // An intermediate that is trusted is the end of the chain, whoever signed it (X509_V_FLAG_PARTIAL_CHAIN).
+        allowPartialTrustChain: true,
         // A server that asks for client certificates must name one, or OpenSSL fails every resumed handshake.
         sessionIdContext: 'dinghy',
       })
@@ -201,6 +241,11 @@ export class CommonTls {
       certificate: certificates[0],
     }
   }
+}
+
+/** The revocation lists of a text, one by one; a text without any as it is, to be refused. */
+function listsOf(text: string): string | string[] {
+  return text.match(/-----BEGIN X509 CRL-----[\s\S]*?-----END X509 CRL-----/g) ?? text
 }
 
 /** The SDS context laid over the default one: its lists come after, its values win (proto MergeFrom). */

@@ -1,10 +1,18 @@
 import fs from 'node:fs'
 import type { DataSource } from '#gen/envoy/config/core/v3/base_pb.js'
 
-/** Reads a DataSource; undefined when it is absent or empty. Problems are added to `errors` with their path. */
-export function readDataSource(source: DataSource | undefined, path: string, errors: string[]): Buffer | undefined {
+/**
+ * Reads a DataSource; undefined when it is absent or empty. Problems are added to `errors` with their path. `watched`: the
+ * caller sees to its `watched_directory`.
+ */
+export function readDataSource(
+  source: DataSource | undefined,
+  path: string,
+  errors: string[],
+  watched = false,
+): Buffer | undefined {
   if (source === undefined) return undefined
-  if (source.watchedDirectory) errors.push(`${path}.watched_directory: not supported`)
+  if (source.watchedDirectory && !watched) errors.push(`${path}.watched_directory: not supported`)
   const { specifier } = source
   switch (specifier.case) {
     case 'inlineString':

@@ -1,25 +1,18 @@
-import tls from 'node:tls'
-import type {
-  CertificateValidationContext,
-  TlsCertificate,
-} from '#gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
+import { toBinary } from '@bufbuild/protobuf'
+import type { ConfigSource } from '#gen/envoy/config/core/v3/config_source_pb.js'
+import type { CertificateValidationContext } from '#gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
 import type { SdsSecretConfig, Secret } from '#gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
+import { schemaOf } from '../../xds/messages.ts'
 import { ConfigError } from '../context.ts'
 import { durationMs } from '../http/config.ts'
-import { readDataSource } from './data-source.ts'
-
-/** A certificate with its key, ready for `tls.createSecureContext`. */
-export interface TlsCertificateMaterial {
-  /** Leaf first, then intermediates; PEM. Undefined with `pfx`. */
-  readonly cert: string | undefined
-  readonly key: string | undefined
-  readonly pfx: Buffer | undefined
-  readonly passphrase: string | undefined
-}
+import { checkTrustedCa, contentOf, readCertificate, type TlsCertificateMaterial } from './secret-material.ts'
+import { foldersOf, onMove } from './watched-files.ts'
 
 /** A secret that may not have arrived yet, and may be rotated. */
 export interface SecretHandle<T> {
   readonly name: string
+  /** It came by SDS. */
+  readonly dynamic: boolean
   readonly current: T | undefined
   /**
    * The server has said that there is no such secret, or sent one that cannot be used: who waits for it goes on without,
@@ -39,6 +32,22 @@ export interface SecretProvider {
   /** Throws ConfigError when `config` names a static secret that does not exist, or another kind of secret. */
   certificate(config: SdsSecretConfig, path: string): SecretHandle<TlsCertificateMaterial>
   validation(config: SdsSecretConfig, path: string): SecretHandle<CertificateValidationContext>
+}
+
+/** Takes what a source brings of one secret. */
+export interface SecretSink {
+  /** Throws ConfigError when it cannot be used; the one before stays then. */
+  set(secret: Secret, version: string): void
+  /** There is none, or none that can be used. */
+  absent(): void
+}
+
+/** Sources of secrets besides the bootstrap and ADS. */
+export interface SecretSources {
+  /** How secrets of a source come. Throws ConfigError for one that cannot be used. */
+  check(source: ConfigSource, path: string): 'ads' | 'own'
+  /** Brings a secret, and each later version of it, until the returned function is called. */
+  open(name: string, source: ConfigSource, sink: SecretSink): () => void
 }
 
 /** One secret as the admin interface shows it. */
@@ -63,6 +72,12 @@ class Slot {
   version = ''
   updated = 0
   handles = 0
+  /** Ends what brings it. */
+  stop: (() => void) | undefined
+  /** Folders of the files that it refers to, and what these held. */
+  folders: readonly string[] = []
+  unwatch: (() => void) | undefined
+  content = ''
   readonly listeners = new Set<() => void>()
   constructor(name: string, dynamic: boolean) {
     this.name = name
@@ -78,7 +93,7 @@ class Handle<T> implements SecretHandle<T> {
   private readonly mine: (() => void)[] = []
   private open = true
 
-  constructor(slot: Slot, read: (slot: Slot) => T | undefined, released: () => void, fetchTimeout = 0) {
+  constructor(slot: Slot, released: () => void, read: (slot: Slot) => T | undefined, fetchTimeout = 0) {
     this.fetchTimeout = fetchTimeout
     this.slot = slot
     this.read = read
@@ -86,6 +101,9 @@ class Handle<T> implements SecretHandle<T> {
   }
   get name(): string {
     return this.slot.name
+  }
+  get dynamic(): boolean {
+    return this.slot.dynamic
   }
   get current(): T | undefined {
     return this.read(this.slot)
@@ -115,10 +133,17 @@ export class SecretStore implements SecretProvider {
   private readonly wallNow: () => number
   private readonly fixed = new Map<string, Slot>()
   private readonly dynamic = new Map<string, Slot>()
+  /** Those of sources of their own, by source and name. */
+  private readonly own = new Map<string, Slot>()
   private readonly wantedListeners = new Set<(names: readonly string[]) => void>()
+  private readonly sources: SecretSources
+  private readonly log: (line: string) => void
 
-  constructor(wallNow: () => number) {
+  /** Without `sources` there is ADS alone. `log` hears of files that could not be read again. */
+  constructor(wallNow: () => number, sources: SecretSources = ADS_ALONE, log: (line: string) => void = () => {}) {
     this.wallNow = wallNow
+    this.sources = sources
+    this.log = log
   }
 
   /** Adds a secret of the bootstrap. Throws ConfigError when it is broken or there twice. */
@@ -154,9 +179,41 @@ export class SecretStore implements SecretProvider {
 
   /** Takes an SDS secret. Throws ConfigError when it is broken; the one before stays then. */
   set(secret: Secret, version: string): void {
-    const slot = this.dynamicSlot(secret.name)
+    this.bring(this.dynamicSlot(secret.name), secret, version)
+  }
+
+  private bring(slot: Slot, secret: Secret, version: string): void {
     this.fill(slot, secret, version, `secret ${secret.name}`)
+    this.watch(slot, secret)
     this.tell(slot)
+  }
+
+  /** Files that a secret refers to are read again when something in their folders is replaced (sds_api.cc onWatchUpdate). */
+  private watch(slot: Slot, secret: Secret): void {
+    const folders = foldersOf(secret)
+    slot.content = folders.length > 0 ? contentOf(secret) : ''
+    if (folders.join('\0') === slot.folders.join('\0')) return
+    slot.unwatch?.()
+    slot.folders = folders
+    const reload = () => {
+      if (slot.secret === undefined || contentOf(slot.secret) === slot.content) return
+      try {
+        this.bring(slot, slot.secret, slot.version)
+      } catch (error) {
+        this.log(`secret ${slot.name}: its files could not be used, those before stay: ${(error as Error).message}`)
+      }
+    }
+    const stops: (() => void)[] = []
+    slot.unwatch = () => {
+      for (const stop of stops) stop()
+    }
+    for (const folder of folders) {
+      try {
+        stops.push(onMove(folder, undefined, reload))
+      } catch {
+        this.log(`secret ${slot.name}: ${folder} cannot be watched: its files are not read again`)
+      }
+    }
   }
 
   /**
@@ -165,7 +222,11 @@ export class SecretStore implements SecretProvider {
    */
   absent(name: string): void {
     const slot = this.dynamic.get(name)
-    if (!slot || slot.secret !== undefined) return
+    if (slot) this.lacks(slot)
+  }
+
+  private lacks(slot: Slot): void {
+    if (slot.secret !== undefined) return
     slot.absent = true
     this.tell(slot)
   }
@@ -186,13 +247,15 @@ export class SecretStore implements SecretProvider {
 
   /** Every secret, for admin. */
   entries(): SecretEntry[] {
-    return [...this.fixed.values(), ...this.dynamic.values()].map(({ name, secret, version, updated, dynamic }) => ({
-      name,
-      secret,
-      version,
-      updated,
-      dynamic,
-    }))
+    return [...this.fixed.values(), ...this.dynamic.values(), ...this.own.values()].map(
+      ({ name, secret, version, updated, dynamic }) => ({
+        name,
+        secret,
+        version,
+        updated,
+        dynamic,
+      }),
+    )
   }
 
   private handle<T>(
@@ -201,26 +264,53 @@ export class SecretStore implements SecretProvider {
     kind: 'tlsCertificate' | 'validationContext',
     read: (slot: Slot) => T | undefined,
   ): SecretHandle<T> {
-    const source = config.sdsConfig?.configSourceSpecifier.case
-    if (source === 'path' || source === 'pathConfigSource')
-      throw new ConfigError([`${path}.sds_config.path_config_source: secrets from files are not supported`])
-    if (config.sdsConfig !== undefined) {
+    const { sdsConfig } = config
+    if (sdsConfig !== undefined) {
+      const timeout = durationMs(sdsConfig.initialFetchTimeout) ?? DEFAULT_FETCH_TIMEOUT_MS
+      const way = this.sources.check(sdsConfig, `${path}.sds_config`)
+      if (way === 'own') return new Handle(...this.ownSlot(config.name, sdsConfig), read, timeout)
       const slot = this.dynamicSlot(config.name)
       slot.handles++
       if (slot.handles === 1) this.announce()
       const released = () => {
         slot.handles--
         if (slot.handles > 0) return
+        slot.unwatch?.()
         this.dynamic.delete(slot.name)
         this.announce()
       }
-      const timeout = durationMs(config.sdsConfig.initialFetchTimeout) ?? DEFAULT_FETCH_TIMEOUT_MS
-      return new Handle(slot, read, released, timeout)
+      return new Handle(slot, released, read, timeout)
     }
     const slot = this.fixed.get(config.name)
     if (slot === undefined) throw new ConfigError([`${path}: Unknown static secret: ${config.name}`])
     if (slot.secret?.type.case !== kind) throw new ConfigError([`${path}: secret ${config.name} is of another kind`])
-    return new Handle(slot, read, () => {})
+    return new Handle(slot, () => {}, read)
+  }
+
+  /** The slot of a source of its own: who asks for the same name of the same source shares it. */
+  private ownSlot(name: string, source: ConfigSource): [slot: Slot, released: () => void] {
+    const key = `${name}\0${Buffer.from(toBinary(schemaOf(source.$typeName), source)).toString('base64')}`
+    let slot = this.own.get(key)
+    if (slot === undefined) {
+      const made = new Slot(name, true)
+      slot = made
+      this.own.set(key, made)
+      made.stop = this.sources.open(name, source, {
+        set: (secret, version) => this.bring(made, secret, version),
+        absent: () => this.lacks(made),
+      })
+    }
+    const held = slot
+    held.handles++
+    return [
+      held,
+      () => {
+        if (--held.handles > 0) return
+        held.unwatch?.()
+        held.stop?.()
+        this.own.delete(key)
+      },
+    ]
   }
 
   private announce(): void {
@@ -250,39 +340,10 @@ export class SecretStore implements SecretProvider {
   }
 }
 
-/** Reads and checks a certificate and its key. Throws ConfigError (source/common/tls/context_impl.cc texts). */
-export function readCertificate(config: TlsCertificate, path: string): TlsCertificateMaterial {
-  const errors: string[] = []
-  if (config.privateKeyProvider) errors.push(`${path}.private_key_provider: not supported`)
-  if (config.watchedDirectory) errors.push(`${path}.watched_directory: not supported`)
-  if (config.ocspStaple) errors.push(`${path}.ocsp_staple: not supported`)
-  const pfx = readDataSource(config.pkcs12, `${path}.pkcs12`, errors)
-  const cert = readDataSource(config.certificateChain, `${path}.certificate_chain`, errors)?.toString('utf8')
-  const key = readDataSource(config.privateKey, `${path}.private_key`, errors)?.toString('utf8')
-  const passphrase = readDataSource(config.password, `${path}.password`, errors)?.toString('utf8')
-  if (pfx === undefined && errors.length === 0) {
-    if (cert === undefined) errors.push(`${path}: No certificate chain specified`)
-    if (key === undefined) errors.push(`${path}: No private key specified`)
-  }
-  if (errors.length > 0) throw new ConfigError(errors)
-  const material = { cert, key, pfx, passphrase }
-  try {
-    tls.createSecureContext(material)
-  } catch (error) {
-    throw new ConfigError([`${path}: Failed to load certificate or private key: ${(error as Error).message}`])
-  }
-  return material
-}
-
-function checkTrustedCa(config: CertificateValidationContext, path: string): void {
-  const errors: string[] = []
-  const ca = readDataSource(config.trustedCa, `${path}.trusted_ca`, errors)
-  if (ca !== undefined) {
-    try {
-      tls.createSecureContext({ ca: ca.toString('utf8') })
-    } catch {
-      errors.push(`${path}.trusted_ca: Failed to load trusted CA certificates`)
-    }
-  }
-  if (errors.length > 0) throw new ConfigError(errors)
+const ADS_ALONE: SecretSources = {
+  check(source, path) {
+    if (source.configSourceSpecifier.case !== 'ads') throw new ConfigError([`${path}: only ads is supported`])
+    return 'ads'
+  },
+  open: () => () => {},
 }

@@ -7,6 +7,7 @@ import type { Address, CertificateInfo, ConnectionInfo, TlsInfo } from '../liste
 import type { ClientTlsOptions } from '../net/transport.ts'
 import type { Counter } from '../observe/stats.ts'
 import { CommonTls } from '../tls/common-context.ts'
+import { chargeExpiry } from '../tls/expiry.ts'
 import { verifySanList } from '../tls/san-match.ts'
 import type { SecretProvider } from '../tls/secrets.ts'
 import type { ClusterStats } from './cluster-stats.ts'
@@ -110,7 +111,9 @@ export class TlsSocket implements UpstreamSocket {
     this.common.onChange(() => {
       stats.counter('client_ssl_socket_factory.ssl_context_update_by_sds').inc()
       this.session = undefined
+      if (this.common.ready) chargeExpiry(this.common.shown, (name) => stats.gauge(name))
     })
+    if (this.common.ready) chargeExpiry(this.common.shown, (name) => stats.gauge(name))
     this.sni = config.sni
     this.resume = (config.maxSessionKeys ?? 1) > 0
     this.autoSan = autoSan

@@ -38,6 +38,9 @@ export class MetadataMatcher {
   }
 }
 
+/** The test of one value of metadata. Throws ConfigError. */
+export const compileMetadataValue = (config: ValueMatcher): Test => compileValue(config).test
+
 function compileValue(config: ValueMatcher): { test: Test; text: string } {
   const pattern = config.matchPattern
   switch (pattern.case) {

@@ -3,8 +3,10 @@ import type { RBAC } from '#gen/envoy/extensions/filters/network/rbac/v3/rbac_pb
 import type { Runtime, Timer } from '../../../runtime.ts'
 import { ConfigError, type ListenerContext, type ProxyContext } from '../../context.ts'
 import { durationMs } from '../../http/config.ts'
-import type { Subject } from '../../rbac/matcher.ts'
-import { denialDetails, RbacRules, RbacStats } from '../../rbac/rules.ts'
+import type { Subject } from '../../matching/subject.ts'
+import { refuseHeaders } from '../../rbac/network-rules.ts'
+import { denialDetails, type RbacMetadata, RbacRules, RbacStats } from '../../rbac/rules.ts'
+import { mergeDynamicMetadata } from '../../stream-info.ts'
 import type { FilterStatus, ReadFilter, ReadFilterCallbacks, ReadFilterMaker } from '../read-filters.ts'
 
 const NAMESPACE = 'envoy.filters.network.rbac'
@@ -18,12 +20,15 @@ export function networkRbac(message: Message, context: ProxyContext, _listener: 
   const config = message as RBAC
   if (config.statPrefix === '')
     throw new ConfigError(['RBACValidationError.StatPrefix: value length must be at least 1 characters'])
-  const rules = new RbacRules(config)
+  refuseHeaders(config.rules)
+  refuseHeaders(config.shadowRules)
+  const { stats, notEnforced } = context
+  const rules = new RbacRules(config, { layer: 'network', stats, notEnforced })
   const prefix = config.statPrefix.endsWith('.') ? config.statPrefix : `${config.statPrefix}.`
   const shared: Shared = {
     runtime: context.runtime,
     rules,
-    stats: new RbacStats(context.stats, `${prefix}rbac.`, rules),
+    stats: new RbacStats(stats, `${prefix}rbac.`, rules),
     continuous: config.enforcementType === CONTINUOUS,
     delay: durationMs(config.delayDeny) ?? 0,
   }
@@ -62,10 +67,15 @@ class ConnectionRbac implements ReadFilter {
   onData(): FilterStatus {
     if (this.judged === false) return 'stop'
     const { rules, stats, continuous, delay, runtime } = this.shared
-    if (!this.watched || continuous) rules.watch(this.subject, NAMESPACE, stats)
+    if (rules.shadow !== undefined && (!this.watched || continuous)) {
+      const metadata: RbacMetadata = {}
+      rules.watch(this.subject, stats, metadata)
+      mergeDynamicMetadata(this.callbacks.info, NAMESPACE, metadata)
+    }
     this.watched = true
     if (this.judged && !continuous) return 'continue'
-    const verdict = rules.judge(this.subject, NAMESPACE, stats)
+    // Unlike its HTTP sibling, this filter writes no metadata of what it enforces.
+    const verdict = rules.judge(this.subject, stats, undefined)
     this.judged = verdict?.allowed ?? true
     if (this.judged) return 'continue'
     this.callbacks.info.connectionTerminationDetails = denialDetails(verdict?.policy)

@@ -42,10 +42,19 @@ export function sortedKeys(object: Readonly<Record<string, unknown>>): string[] 
   return Object.keys(object).sort((a, b) => byBytes(toByteString(a), toByteString(b)))
 }
 
-/** A number as Envoy serialises a double in JSON: integers without exponent up to 1e21. */
+/**
+ * A number as Envoy serialises a double in JSON (source/common/buffer/buffer_util.cc serializeDouble, which is
+ * std::to_chars): with or without an exponent, whichever is shorter, so 1700000000 is `1.7e+09`.
+ */
 export function jsonNumber(n: number): string {
   if (!Number.isFinite(n)) return 'null'
-  return Number.isInteger(n) && !Number.isSafeInteger(n) && Math.abs(n) < 1e21 ? BigInt(n).toString() : String(n)
+  if (Number.isInteger(n) && Math.abs(n) < 100_000) return Object.is(n, -0) ? '-0' : String(n)
+  const [mantissa = '', exponent = ''] = n.toExponential().split('e')
+  const short = `${mantissa}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`
+  // Beyond these the one with an exponent is always shorter.
+  if (Math.abs(n) >= 1e23 || Math.abs(n) < 1e-4) return short
+  const plain = Number.isInteger(n) ? BigInt(n).toString() : String(n)
+  return plain.length <= short.length ? plain : short
 }
 
 /** A `google.protobuf.Value` (plain JSON, Unicode strings) as compact JSON with sorted keys, as a byte string. */

@@ -1,49 +1,8 @@
-import { createRequire } from 'node:module'
-import type { CelInput, CelValue } from '@bufbuild/cel'
-import { ConfigError } from '../../context.ts'
+import type { CelValue } from '@bufbuild/cel'
+import { cel, compileCel } from '../../cel/expression.ts'
 import type { StreamInfo } from '../../stream-info.ts'
 import { jsonNumber, jsonString, truncate } from './bytes.ts'
-import { ATTRIBUTES } from './cel-attributes.ts'
 import type { Operator, OperatorTable } from './operator.ts'
-
-const require = createRequire(import.meta.url)
-let library: typeof import('@bufbuild/cel') | undefined
-
-/** Loads the evaluator when the first expression comes: most proxies have none. */
-function cel(): typeof import('@bufbuild/cel') {
-  library ??= require('@bufbuild/cel') as typeof import('@bufbuild/cel')
-  return library
-}
-
-/** A compiled CEL expression over a stream. Undefined: it has no value, such as when it asks for what is not there. */
-export type CelExpression = (info: StreamInfo) => CelValue | undefined
-
-/** Whether a parsed expression goes over a list or map with `exists`, `all`, `map` and the like. */
-function comprehends(node: unknown): boolean {
-  if (node === null || typeof node !== 'object') return false
-  if ((node as { case?: unknown }).case === 'comprehensionExpr') return true
-  return Object.values(node).some(comprehends)
-}
-
-/** Compiles an expression. Throws ConfigError when it is none, or one that Envoy has switched off. */
-export function compileCel(expression: string): CelExpression {
-  const { parse, plan, celEnv, isCelError } = cel()
-  let parsed: ReturnType<typeof parse>
-  try {
-    parsed = parse(expression)
-  } catch (error) {
-    throw new ConfigError([`Not able to parse expression: ${(error as Error).message.replace(/^<input>:/, '')}`])
-  }
-  if (comprehends(parsed)) throw new ConfigError(['failed to create an expression: Comprehension support is disabled'])
-  const evaluate = plan(celEnv(), parsed)
-  const wanted = Object.entries(ATTRIBUTES).filter(([name]) => new RegExp(`\\b${name}\\b`).test(expression))
-  return (info) => {
-    const variables: Record<string, CelInput> = {}
-    for (const [name, of] of wanted) variables[name] = of(info)
-    const value = evaluate(variables)
-    return isCelError(value) ? undefined : value
-  }
-}
 
 function textOf(value: CelValue): string {
   switch (typeof value) {

@@ -1,6 +1,6 @@
 import type { Runtime } from '../../../runtime.ts'
 import type { StreamInfo } from '../../stream-info.ts'
-import { jsonNumber, jsonString } from './bytes.ts'
+import { jsonString } from './bytes.ts'
 
 /** A compiled `%OPERATOR%`. Strings are byte strings (see bytes.ts). */
 export interface Operator {
@@ -37,7 +37,7 @@ export function numberOperator(number: (info: StreamInfo) => number | undefined)
     },
     json: (info) => {
       const n = number(info)
-      return n === undefined ? 'null' : jsonNumber(n)
+      return n === undefined ? 'null' : String(n)
     },
   }
 }

@@ -1,9 +1,9 @@
 import type { CelInput } from '@bufbuild/cel'
 import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt'
-import type { HeaderMap } from '../../http/headers.ts'
-import { type Address, formatAddress, type TlsInfo } from '../../listener/connection.ts'
-import type { ResponseFlag, StreamInfo } from '../../stream-info.ts'
-import { grpcStatusOf } from './grpc.ts'
+import type { HeaderMap } from '../http/headers.ts'
+import { type Address, formatAddress, type TlsInfo } from '../listener/connection.ts'
+import { grpcStatusOf } from '../observe/format/grpc.ts'
+import type { ResponseFlag, StreamInfo } from '../stream-info.ts'
 
 /** A variable of CEL expressions: its members that are known; a missing one is an error, as in Envoy. */
 export type Attributes = Map<string, CelInput>
@@ -182,6 +182,7 @@ export const ATTRIBUTES: Readonly<Record<string, (info: StreamInfo) => CelInput>
       virtual_host_metadata: info.virtualHostMetadata === undefined ? undefined : metadata(info.virtualHostMetadata),
       upstream_host_metadata: info.upstreamHost === undefined ? undefined : metadata(info.upstreamHost.metadata),
       listener_metadata: info.listenerMetadata === undefined ? undefined : metadata(info.listenerMetadata),
-      filter_chain_name: info.filterChainName,
+      // There is a chain always, though it may have no name.
+      filter_chain_name: info.filterChainName ?? '',
     }),
 }

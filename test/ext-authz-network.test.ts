@@ -1,0 +1,129 @@
+import { afterEach, expect, test } from 'vitest'
+import { Authorizer, type CheckAnswer, grpcService, overHttp2 } from './support/ext-authz.ts'
+import {
+  Client,
+  echoServer,
+  eventually,
+  type RunningProxy,
+  socketAddress,
+  startProxy,
+  staticCluster,
+  tcpProxyFilter,
+} from './support/proxy.ts'
+
+const cleanup: (() => unknown)[] = []
+afterEach(async () => {
+  for (const fn of cleanup.splice(0).reverse()) await fn()
+})
+
+/** A TCP proxy to an echo server that asks first. */
+async function asking(answers: CheckAnswer[], config: object = {}, before: object[] = []) {
+  const auth = await Authorizer.start(...answers)
+  const echo = await echoServer('')
+  const filter = {
+    name: 'envoy.filters.network.ext_authz',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz',
+      stat_prefix: 'e',
+      grpc_service: grpcService(),
+      transport_api_version: 'V3',
+      ...config,
+    },
+  }
+  const proxy: RunningProxy = await startProxy({
+    node: { id: 'n', cluster: 'c', metadata: { labels: { app: 'db' } } },
+    static_resources: {
+      clusters: [staticCluster('echo', echo.port), staticCluster('auth', auth.port, overHttp2)],
+      listeners: [
+        {
+          name: 'l',
+          address: socketAddress(0),
+          filter_chains: [{ filters: [...before, filter, tcpProxyFilter({ cluster: 'echo' })] }],
+        },
+      ],
+    },
+  })
+  cleanup.push(
+    () => auth.stop(),
+    () => echo.close(),
+    () => proxy.stop(),
+  )
+  const client = new Client(proxy.port('l'))
+  cleanup.push(() => client.destroy())
+  return { auth, proxy, client }
+}
+
+test('a connection waits for its permission, and loses nothing', async () => {
+  const { auth, proxy, client } = await asking([{ check: {} }], { bootstrap_metadata_labels_key: 'labels' })
+  client.write('hello')
+  await client.receives('hello')
+  const { source, destination, request } = auth.last.attributes!
+  expect(source!.address!.address).toMatchObject({ case: 'socketAddress', value: { address: '127.0.0.1' } })
+  expect([destination!.labels, request]).toEqual([{ app: 'db' }, undefined])
+  client.write(' again')
+  await client.receives('hello again')
+  expect(auth.checks).toHaveLength(1)
+  expect([proxy.counter('ext_authz.e.ok'), proxy.counter('ext_authz.e.total')]).toEqual([1, 1])
+})
+
+test('one that is refused is closed without a word', async () => {
+  const { proxy, client } = await asking([{ check: { status: { code: 7 } } }])
+  client.write('hello')
+  await client.ended
+  expect(client.text).toBe('') // an echo, had it come through
+  expect([proxy.counter('ext_authz.e.denied'), proxy.counter('ext_authz.e.cx_closed')]).toEqual([1, 1])
+})
+
+test('a failing authorizer closes, or lets pass where that is allowed', async () => {
+  const shut = await asking([{ fails: 14 }])
+  shut.client.write('hello')
+  await shut.client.ended
+  expect([shut.client.text, shut.proxy.counter('ext_authz.e.error')]).toEqual(['', 1])
+  const open = await asking([{ fails: 14 }], { failure_mode_allow: true })
+  open.client.write('hello')
+  await open.client.receives('hello')
+  expect(open.proxy.counter('ext_authz.e.failure_mode_allowed')).toBe(1)
+})
+
+test('a hanging authorizer is not waited for beyond its time', async () => {
+  const { proxy, client } = await asking(['hangs'], { grpc_service: grpcService({ timeout: '0.05s' }) })
+  client.write('hello')
+  await client.ended
+  expect([client.text, proxy.counter('ext_authz.e.error')]).toEqual(['', 1])
+})
+
+test('a client that leaves meanwhile takes its call along', async () => {
+  const { auth, proxy, client } = await asking(['hangs'])
+  client.write('hello')
+  await eventually(() => auth.checks.length === 1)
+  expect(proxy.counter('ext_authz.e.active')).toBe(1)
+  client.socket.resetAndDestroy() // a mere end of its data would not be the end of the connection
+  await eventually(() => auth.cancelled === 1)
+  expect([proxy.counter('ext_authz.e.active'), proxy.counter('ext_authz.e.error')]).toEqual([0, 0])
+})
+
+test('only connections that an RBAC filter has picked are asked about', async () => {
+  const rbac = (action: object) => ({
+    name: 'envoy.filters.network.rbac',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC',
+      stat_prefix: 'r',
+      shadow_rules: { policies: { 'istio-ext-authz-p': { permissions: [action], principals: [{ any: true }] } } },
+      shadow_rules_stat_prefix: 'istio_ext_authz_',
+    },
+  })
+  const enabled = {
+    filter: 'envoy.filters.network.rbac',
+    path: [{ key: 'istio_ext_authz_shadow_effective_policy_id' }],
+    value: { string_match: { prefix: 'istio-ext-authz' } },
+  }
+  const no = { check: { status: { code: 7 } } }
+  const picked = await asking([no], { filter_enabled_metadata: enabled }, [rbac({ any: true })])
+  picked.client.write('hello')
+  await picked.client.ended
+  expect(picked.client.text).toBe('')
+  const other = await asking([no], { filter_enabled_metadata: enabled }, [rbac({ destination_port: 1 })])
+  other.client.write('hello')
+  await other.client.receives('hello')
+  expect([other.auth.checks.length, other.proxy.counter('ext_authz.e.disabled')]).toEqual([0, 1])
+})
