@@ -1,4 +1,5 @@
 import http from 'node:http'
+import net from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { analyzed } from './support/analysis.ts'
 import { startApp } from './support/app.ts'
@@ -46,6 +47,8 @@ const TRICKS: readonly [code: string, weak: string, path: string, send: Send, me
   ],
   ['DGY0102', deny('paths: ["/admin", "/admin/*"]'), '/ADMIN', {}, allow('to: [{operation: {paths: ["/public"]}}]')],
   ['DGY0102', deny('paths: ["/admin", "/admin/*"]'), '/admin;a=b', {}, allow('to: [{operation: {paths: ["/public"]}}]')],
+  ['DGY0102', deny('paths: ["/admin", "/admin/*"]'), '/x/..%3b/admin', {}, allow('to: [{operation: {paths: ["/public"]}}]')],
+  ['DGY0103', deny('paths: ["/a|b"]'), '/a|b', {}, deny('paths: ["/a%7Cb"]')],
   ['DGY0103', deny('paths: ["/q?a=1"]'), '/q?a=1', {}, deny('paths: ["/q"]')],
   ['DGY0104', deny('paths: ["/v[0-9]+"]'), '/v1', {}, deny('paths: ["/{*}"]')],
   ['DGY0105', deny('hosts: ["reviews:9080"]'), '/', { headers: { host: 'reviews.' } }, allow('to: [{operation: {hosts: ["x.test"]}}]')],
@@ -77,6 +80,111 @@ describe('a policy that analyze warns of', () => {
     expect(analyzed(BASE + weak).map((message) => message.code)).toContain(code)
     expect(await status(weak, path, send)).toBe(200)
     expect(await status(mended, path, send)).toBe(403)
+  })
+
+  /** The inbound address of the workload `reviews-v1`. */
+  const inbound = () => mesh!.mesh.workloads().find(({ workload }) => workload === 'reviews-v1')!.inbound['9080']!
+  /** The status that a caller without a sidecar gets, who writes the head of the request itself. */
+  const rawStatus = (path: string, lines: string) =>
+    new Promise<number>((resolve, reject) => {
+      const [host = '', port] = inbound().split(':')
+      const socket = net.connect(Number(port), host, () =>
+        socket.write([`GET ${path} HTTP/1.1`, lines, 'connection: close', '', ''].join('\r\n')),
+      )
+      let text = ''
+      socket
+        .on('data', (data) => {
+          text += data
+        })
+        .on('error', reject)
+        .on('close', () => resolve(Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1])))
+    })
+
+  const byRole = (values: string, rule = '') =>
+    allow(`${rule}when: [{key: "request.headers[x-role]", values: [${values}]}]`)
+  const here = 'from: [{source: {ipBlocks: ["127.0.0.0/8"]}}], '
+  const admin = deny('paths: ["/admin", "/admin/*"]')
+  const host = deny('hosts: ["reviews.test", "reviews.test:*", "reviews.test.*"]')
+  const otherHost = allow('to: [{operation: {hosts: ["x.test"]}}]')
+  it.each([
+    ['DGY0102', '/x/%2e%2e;/admin', 'host: reviews', [admin, allow('to: [{operation: {paths: ["/public"]}}]')]],
+    ['DGY0105', '/', 'host: u@reviews.test', [host, otherHost]],
+    ['DGY0105', '/', 'host: x\r\nhost: reviews.test', [host, otherHost]],
+    ['DGY0105', '/', 'host: reviews.test\r\nhost: x', [host, otherHost]],
+    ['DGY0107', '/', 'host: a\r\nx-role:', [byRole('"*"'), byRole('admin')]],
+    ['DGY0126', '/', 'host: a\r\nx-role:', [byRole('"*"', here), byRole('admin', here)]],
+  ] as const)('%s: %s is got past by %j, and not when it is written as advised', async (code, path, sent, yaml) => {
+    const [weak, mended] = yaml
+    expect(analyzed(BASE + weak).map((message) => message.code)).toContain(code)
+    mesh = await startMesh(BASE + weak)
+    expect(await rawStatus(path, sent)).toBe(200)
+    await mesh.stop()
+    mesh = await startMesh(BASE + mended)
+    expect(await rawStatus(path, sent)).toBe(403)
+  })
+
+  it('DGY0126: of several lines one is enough, until somebody before sets the header', async () => {
+    const weak = allow(
+      'from: [{source: {principals: ["cluster.local/ns/default/sa/client"]}}], when: [{key: "request.headers[x-role]", values: [admin]}]',
+    )
+    expect(analyzed(BASE + weak).map((message) => message.code)).toContain('DGY0126')
+    const sent = async (yaml: string) => {
+      mesh = await startMesh(BASE + yaml)
+      const [answer] = await mesh.mesh.call({
+        from: 'client',
+        url: 'http://reviews:9080/',
+        method: 'GET',
+        headers: [
+          ['x-role', 'guest'],
+          ['x-role', 'admin'],
+        ],
+        body: '',
+        count: 1,
+        concurrency: 1,
+        timeout: 10_000,
+      })
+      await mesh.stop()
+      mesh = undefined
+      return answer?.status
+    }
+    expect(await sent(weak)).toBe(200)
+    const sets = `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http: [{headers: {request: {set: {x-role: guest}}}, route: [{destination: {host: reviews}}]}]
+---`
+    expect(await sent(weak + sets)).toBe(403)
+  })
+
+  it('DGY0127: tokens for others are taken, also from the query, and not when the rule says which and where', async () => {
+    const signer = makeSigner('one')
+    const token = signer.sign({ iss: 'a', sub: 'b', aud: 'others' })
+    const rule = (more: string) =>
+      TOKENS.replace(/jwks: '.*'/, `jwks: '${jwksOf(signer)}'${more}`) +
+      allow('from: [{source: {requestPrincipals: ["*"]}}]')
+    expect(analyzed(BASE + rule('')).map((message) => message.code)).toContain('DGY0127')
+    expect(await status(rule(''), `/?access_token=${token}`, {})).toBe(200)
+    expect(await status(rule(', fromHeaders: [{name: x-token}]'), `/?access_token=${token}`, {})).toBe(403)
+    expect(await status(rule(', audiences: [web]'), `/?access_token=${token}`, {})).toBe(403)
+  })
+
+  it('a set without keys: a sidecar that starts does not listen, one that runs keeps what it had', async () => {
+    const empty = TOKENS.replace(/jwks: '.*'/, `jwks: '{"keys": []}'`)
+    expect(await status(empty, '/', {})).toBe(503)
+    mesh = await startMesh({ 'base.yaml': BASE, 'jwt.yaml': TOKENS }, { watch: true })
+    await mesh.write('jwt.yaml', empty)
+    const told = mesh.events.flatMap((event) => (event.type === 'problems' ? event.problems : []))
+    expect(told).toContainEqual(
+      expect.objectContaining({
+        severity: 'warning',
+        message: expect.stringContaining('there are no keys. Envoy refuses a listener with this rule'),
+        line: 5,
+      }),
+    )
+    expect((await mesh.get('client', 'http://reviews:9080/')).status).toBe(200)
   })
 
   it('DGY0114: plaintext has no namespace that could be refused', async () => {

@@ -33,7 +33,7 @@ describe('what Istio lets through without a word', () => {
         'Set MeshConfig pathNormalization.normalization to DECODE_AND_MERGE_SLASHES, or write an ALLOW',
       )
       expect(said).toMatch(
-        /Info \[DGY0102\].*Requests for \/ADMIN, \/admin;a=b, \/;\/admin, \/%2561dmin, \/admin%20 pass/,
+        /Info \[DGY0102\].*Requests for \/ADMIN, \/admin;a=b, \/;\/admin, \/%2561dmin, \/admin%20, \/x\/%2e%2e;\/admin, \/x\/..%3b\/admin pass.*takes "..;" for ".."/,
       )
     })
 
@@ -63,6 +63,7 @@ describe('what Istio lets through without a word', () => {
       ['admin', 'Write /admin.'],
       ['/a/../b', 'has resolved'],
       ['/%61dmin', 'has decoded'],
+      ['/a|b', 'Write /a%7Cb.'],
     ])('%s never matches', (path, why) => {
       expect(text(to(`paths: ["${path}"]`))).toMatch(new RegExp(`DGY0103.*never matches.*${why.replace('.', '\\.')}`))
     })
@@ -74,8 +75,16 @@ describe('what Istio lets through without a word', () => {
   })
 
   it('refusals by host, header and method', () => {
-    expect(text(to('hosts: [web.test]'))).toContain('Host web.test:8080, web.test. passes')
-    expect(text(to('hosts: ["web.test*"]'))).not.toContain('DGY0105')
+    expect(text(to('hosts: [web.test]'))).toContain(
+      'Host web.test:8080, web.test., u@web.test, x,web.test (two Host lines) passes the refusal of web.test:',
+    )
+    const thorough = text(to('hosts: ["web.test", "web.test:*", "web.test.*"]'))
+    expect(thorough).toContain('Host u@web.test, x,web.test (two Host lines) passes')
+    expect(thorough.match(/DGY0105/g)).toHaveLength(1)
+    expect(text(to('hosts: ["web.test*"]'))).toContain('Host u@web.test, x,web.test (two Host lines) passes')
+    expect(text(to('hosts: ["*.test"]'))).toContain('Host x.test:8080, x.test. passes')
+    expect(text(to('hosts: ["web.test:80"]'))).toContain('Host web.test, web.test.:80, u@web.test:80, x,web.test:80 (')
+    expect(text(to('hosts: ["*"]')) + text(to('hosts: [web.test]', 'ALLOW'))).not.toContain('DGY0105')
     expect(text(when('key: "request.headers[x-role]", values: [guest]'))).toContain(
       'sending x-role as "GUEST", as "guest,x", as x_role where',
     )
@@ -84,6 +93,20 @@ describe('what Istio lets through without a word', () => {
     expect(text(to('methods: [GET, HEAD]'))).not.toContain('DGY0108')
     expect(text(to('methods: [DELETE]'))).toContain('POST with X-HTTP-Method-Override: DELETE')
     expect(text(to('methods: [get]'))).toContain('Write GET.')
+  })
+
+  it('headers that are compared more loosely than it reads', () => {
+    const role = (values: string, rule = '') =>
+      text(policy(`rules: [{${rule}when: [{key: "request.headers[x-role]", ${values}}]}]`))
+    const caller = 'from: [{source: {principals: ["cluster.local/ns/default/sa/client"]}}], '
+    expect(role('values: ["*"]')).toContain('x-role is let in, with nothing in it as well:')
+    expect(role('values: [admin]')).toContain('x-role is let in, with other values in further lines as well:')
+    expect(role('values: ["*"]', caller)).toContain('[DGY0126]')
+    expect(role('values: ["*"]', caller)).toContain('x-role that is empty. Name the values instead of "*".')
+    expect(role('values: [admin]', caller)).toContain('x-role "admin" in one line and another value in the next')
+    expect(role('notValues: [guest]', caller)).not.toContain('DGY0126')
+    expect(text(when('key: "request.headers[x-role]", notValues: ["*"]'))).toContain('x-role that is empty')
+    expect(text(when('key: "request.headers[x-role]", values: ["*"]'))).not.toContain('[DGY')
   })
 
   it('HTTP fields on TCP ports refuse too much, or allow nothing', () => {
@@ -129,6 +152,17 @@ describe('what Istio lets through without a word', () => {
     expect(text(jwt)).toContain('[DGY0116]')
     expect(text(jwt + allow)).not.toContain('DGY011')
     expect(text(jwt + from('notRequestPrincipals: ["*"]'))).not.toContain('DGY0116')
+  })
+
+  it('tokens for others, and from places that are logged', () => {
+    const rule = (more: string) =>
+      text(policy(`jwtRules: [{issuer: a, ${more}}]`, 'default', 'RequestAuthentication', 'jwt'))
+    expect(rule('jwksUri: "https://a.test"')).toContain(
+      'Tokens of a are taken whomever they are for, and from the query (access_token), which is written to logs (',
+    )
+    expect(rule('jwksUri: "https://a.test"')).toContain('Name audiences, and fromHeaders.')
+    expect(rule('audiences: [web]')).toContain('Tokens of a are taken from the query')
+    expect(rule('audiences: [web], fromHeaders: [{name: x-token}]')).not.toContain('DGY0127')
   })
 
   it('addresses that the caller writes', () => {

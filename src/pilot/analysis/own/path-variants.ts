@@ -115,7 +115,7 @@ export function neverMatches(pattern: string, mode: PathMode): { why: string; re
     return { why: 'normalization has resolved "." and ".." and turned "\\" into "/"', remedy: written }
   if (at('BASE') && [...fixed.matchAll(/%([0-9A-Fa-f]{2})/g)].some(([, hex = '']) => isUnreserved(hex)))
     return { why: 'normalization has decoded such escapes', remedy: written }
-  if (at('BASE') && /["<>^`{}|]/.test(fixed) && !looksLikePattern(pattern))
+  if (at('BASE') && /["<>^`|]/.test(fixed) && !looksLikePattern(pattern))
     return { why: 'normalization has escaped such characters', remedy: `Write ${escapedForm(pattern)}.` }
   if (at('MERGE_SLASHES') && fixed.includes('//')) return { why: 'normalization has merged slashes', remedy: written }
   if (at('DECODE_AND_MERGE_SLASHES') && /%(?:2f|5c)/i.test(fixed))
@@ -126,11 +126,8 @@ export function neverMatches(pattern: string, mode: PathMode): { why: string; re
 const isUnreserved = (hex: string): boolean => /[A-Za-z0-9._~-]/.test(String.fromCharCode(Number.parseInt(hex, 16)))
 
 const escapedForm = (pattern: string): string =>
-  pattern.replace(/\{\*\*?\}|["<>^`{}|]/g, (found) =>
-    found.length > 1 ? found : `%${found.charCodeAt(0).toString(16).toUpperCase()}`,
-  )
+  pattern.replace(/["<>^`|]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
 
 /** Whether a pattern looks as if it were more than text with a `*` at one end. */
 export const looksLikePattern = (pattern: string): boolean =>
-  !/\{\*\*?\}/.test(pattern) &&
-  (/.\*./.test(pattern) || /\{\w+\}|\.\*|\.\+|\[[^\]]+\]|\(.*\||\\[dws]|^\^|\$$/.test(pattern))
+  !/\{\*\*?\}/.test(pattern) && (/.\*./.test(pattern) || /\.\*|\.\+|\[[^\]]+\]|\(.*\||\\[dws]|^\^|\$$/.test(pattern))

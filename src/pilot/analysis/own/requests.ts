@@ -42,8 +42,9 @@ function hosts(context: AnalysisContext, policy: Policy, { values, not, path }: 
   const told = new Set<string>()
   for (const [i, host] of values.entries()) {
     const { name, port } = exampleOf(host)
-    if (host === '*' || told.has(name)) continue
-    told.add(name)
+    const meant = name.replace(/\.$/, '')
+    if (host === '*' || told.has(meant)) continue
+    told.add(meant)
     // What a client may write into one Host line; two lines are joined by a comma.
     const forms = [port === '' ? `${name}:8080` : name, `${name}.${port}`, `u@${name}${port}`, `x,${name}${port}`]
       .filter((form) => !values.some((known) => takes(known, form)))
