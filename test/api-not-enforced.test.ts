@@ -4,20 +4,24 @@ import { KINDS } from '../src/api/kinds-table.ts'
 import { loadText } from '../src/api/load.ts'
 import { NOT_ENFORCED, stepsOf } from '../src/api/not-enforced.ts'
 import type { Kind } from '../src/api/objects.ts'
+import { WITHOUT_EFFECT } from '../src/api/without-effect.ts'
 
 describe('what is not enforced yet', () => {
-  it.each(NOT_ENFORCED.map(({ pattern }) => pattern))('%s names a kind and a field that exist', (pattern) => {
-    const [kind, path = ''] = pattern.split(' ') as [Kind, string | undefined]
-    expect(KINDS).toHaveProperty(kind)
-    const steps = stepsOf(path)
-    if (steps[0] === 'metadata') return // of all kinds
-    const at: (string | number)[] = []
-    for (const step of steps) {
-      if (/^[=~]/.test(step) || at.at(-1) === 'annotations') break
-      if (step !== '[]' && step !== '{}') expect(fieldNames(KINDS[kind].body, at)).toContain(step)
-      at.push(step === '[]' ? 0 : step)
-    }
-  })
+  it.each([...NOT_ENFORCED, ...WITHOUT_EFFECT].map(({ pattern }) => pattern))(
+    '%s names a kind and a field that exist',
+    (pattern) => {
+      const [kind, path = ''] = pattern.split(' ') as [Kind, string | undefined]
+      expect(KINDS).toHaveProperty(kind)
+      const steps = stepsOf(path)
+      if (steps[0] === 'metadata') return // of all kinds
+      const at: (string | number)[] = []
+      for (const step of steps) {
+        if (/^[=~]/.test(step) || at.at(-1) === 'annotations') break
+        if (step !== '[]' && step !== '{}') expect(fieldNames(KINDS[kind].body, at)).toContain(step)
+        at.push(step === '[]' ? 0 : step)
+      }
+    },
+  )
 
   const rule = (name: string, pool: string) => `apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -75,6 +79,11 @@ spec: {containers: [{name: app, readinessProbe: {tcpSocket: {port: 80}}}]}
     expect(said(pod('drainDuration: 1s'))).toEqual([])
     expect(said(pod('{drainDuration: 1s, concurrency: 2}'))).toEqual([
       '6:5 warning not enforced yet: threads of a sidecar (concurrency)',
+    ])
+    const text = pod('{caCertificatesPem: [x]}')
+    expect(said(text)).toEqual([])
+    expect(loadText('f.yaml', text).problems.map(({ message }) => message)).toEqual([
+      'has no effect on sidecars: agents take such roots from istiod alone, which sends those of MeshConfig caCertificates (caCertificatesPem)',
     ])
   })
 

@@ -53,10 +53,13 @@ const SOURCES: Case[] = [
   [from('namespaces: [far]'), [OTHER!], [CLIENT!, OUTSIDE!]],
   [from('namespaces: ["f*"]'), [OTHER!], [CLIENT!]],
   [from('namespaces: ["*ar"]'), [OTHER!], [CLIENT!]],
+  [from('namespaces: ["f.r"]'), [], [OTHER!]],
   [from('notNamespaces: [far]'), [CLIENT!, OUTSIDE!], [OTHER!]],
   [from('trustDomains: [cluster.local]'), [CLIENT!, OTHER!], [OUTSIDE!]],
   [from('trustDomains: ["*.local"]'), [CLIENT!], [OUTSIDE!]],
   [from('trustDomains: [elsewhere]'), [], [CLIENT!, OUTSIDE!]],
+  [from('trustDomains: [cluster]'), [], [CLIENT!]],
+  [from('trustDomains: ["*t"]'), [], [CLIENT!]],
   [from('notTrustDomains: [cluster.local]'), [OUTSIDE!], [CLIENT!]],
   [from('ipBlocks: ["CLIENT_IP"]'), [CLIENT!], [OTHER!, OUTSIDE!]],
   [from('notIpBlocks: ["CLIENT_IP/32"]'), [OTHER!, OUTSIDE!], [CLIENT!]],
@@ -218,6 +221,9 @@ spec: {host: reviews, exportTo: ["*"], trafficPolicy: {connectionPool: {http: {m
     expect((await mesh.get('client', 'http://ratings:9080/')).status).toBe(200)
     await use(policy('{}', 'DENY').replace('namespace: default', 'namespace: istio-system'))
     expect(await status({})).toBe(403)
+    const ours = policy(from('serviceAccounts: [client]'), 'DENY')
+    await use(ours.replace('namespace: default', 'namespace: istio-system'))
+    expect(await status({})).toBe(200)
     await use(policy('{}', 'DENY').replace('namespace: default', 'namespace: far'))
     expect(await status({})).toBe(200)
   })

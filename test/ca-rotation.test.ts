@@ -247,6 +247,22 @@ describe('the root that signs itself', () => {
     expect(ca.rootPem).toBe(first)
   })
 
+  it('leaves alone the CA that takes its place: that is for its owner to renew', async () => {
+    const env = {
+      CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE: '100',
+      CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL: '1m',
+      CITADEL_ENABLE_JITTER_FOR_ROOT_CERT_ROTATOR: 'false',
+    }
+    const { ca } = authority({ env })
+    const given = authority({ given: { cert: old.cert, key: old.key } }).ca.bundle
+    const adopted = ca.adopt(given)
+    await runtime.advance(30_000)
+    await adopted
+    await runtime.advance(150_000)
+    expect(ca.bundle.certPem).toBe(given.certPem)
+    expect(log.filter((line) => line.includes('about to expire'))).toEqual([])
+  })
+
   it('is kept in a folder of its own that only its owner may enter', () => {
     const parent = fs.mkdtempSync(path.join(os.tmpdir(), 'dinghy-ca-'))
     const dataDir = path.join(parent, 'deep', 'data')

@@ -11,8 +11,12 @@ import tls from 'node:tls'
 import * as x509 from '@peculiar/x509'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Ca } from '../src/ca/ca.ts'
+import { bits, explicit, integer, oid, sequence } from '../src/ca/der.ts'
+import { pem } from '../src/ca/pem.ts'
+import { authenticator } from '../src/pilot/ca-service/authenticate.ts'
 import { SigningKey } from '../src/pilot/ca-service/signing-key.ts'
-import { issueToken } from '../src/pilot/ca-service/token.ts'
+import { issueToken, readToken } from '../src/pilot/ca-service/token.ts'
+import type { Runtime } from '../src/runtime.ts'
 import { SystemRuntime } from '../src/runtime-system.ts'
 import {
   type CertificateAnswer,
@@ -162,6 +166,27 @@ describe('a signing request is refused', () => {
       'requested key size does not meet the minimum required size of 2048 (requested: 1024)',
     ],
     [
+      'with an RSA key so large that a handshake with it is an attack',
+      () => {
+        const n = Buffer.alloc(2056, 0xff).toString('base64url')
+        const huge = createPublicKey({ key: { kty: 'RSA', n, e: 'AQAB' }, format: 'jwk' })
+        const info = sequence(
+          integer(Buffer.of(0)),
+          sequence(),
+          huge.export({ type: 'spki', format: 'der' }),
+          explicit(0),
+        )
+        const der = sequence(info, sequence(oid('1.2.840.113549.1.1.11')), bits(Buffer.alloc(2056)))
+        return pem('CERTIFICATE REQUEST', der)
+      },
+      'requested key size 16448 is above 16384',
+    ],
+    [
+      'of enormous length',
+      () => `${'x'.repeat(65_536)}\n${csr.pem}`,
+      'certificate signing request is not properly encoded',
+    ],
+    [
       'with a key of another kind',
       async () => (await signingRequest({ ...EC, namedCurve: 'P-521', hash: 'SHA-512' })).pem,
       'keys of the kind secp521r1 are not signed for: RSA, P-256 and P-384 are',
@@ -189,6 +214,8 @@ function forged(
 }
 
 const key = () => SigningKey.kept(plane.dataDir, false)
+/** A token like ours, with changes, and our signature. */
+const signed = (change: Parameters<typeof forged>[0]): string => forged(change, (data) => key().sign(data))
 const request = { namespace: 'default', name: 'httpbin', audiences: ['istio-ca'] }
 
 describe('nobody is known by', () => {
@@ -196,6 +223,30 @@ describe('nobody is known by', () => {
     ['nothing', () => ({})],
     ['a token for another audience', () => ({ token: token('httpbin', []) })],
     ['a token that has expired', () => ({ token: issueToken(request, key(), shifted(-2 * 3_600_000)) })],
+    ['a token that expired half a minute ago', () => ({ token: issueToken(request, key(), shifted(-3_630_000)) })],
+    ['a token without an end', () => ({ token: signed(({ body }) => delete body.exp) })],
+    ['a token without a beginning', () => ({ token: signed(({ body }) => delete body.nbf) })],
+    [
+      'a token that names another algorithm',
+      () => ({ token: signed(({ head }) => Object.assign(head, { alg: 'ES384' })) }),
+    ],
+    ['a token that names another key', () => ({ token: signed(({ head }) => Object.assign(head, { kid: 'other' })) })],
+    [
+      'a token with something critical that nobody here understands',
+      () => ({ token: signed(({ head }) => Object.assign(head, { crit: ['exp'] })) }),
+    ],
+    [
+      'a token of an account with another uid',
+      () => ({
+        token: signed(({ body }) => {
+          body['kubernetes.io'] = { namespace: 'default', serviceaccount: { name: 'httpbin', uid: 'x' } }
+        }),
+      }),
+    ],
+    [
+      'a token of the default account of a namespace that there is not',
+      () => ({ token: issueToken({ ...request, namespace: 'nowhere', name: 'default' }, key(), new SystemRuntime()) }),
+    ],
     ['a token that is not good yet', () => ({ token: issueToken(request, key(), shifted(3_600_000)) })],
     [
       'a token that another key has signed',
@@ -265,6 +316,18 @@ describe('nobody is known by', () => {
       () => ({ client: pairOf(plane.plane.ca, 'spiffe://elsewhere/ns/default/sa/httpbin') }),
     ],
     [
+      'a certificate of two identities',
+      () => {
+        const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+        const { certChain } = plane.plane.ca.sign({
+          publicKey,
+          spiffeIds: [HTTPBIN, HTTPBIN.replace('httpbin', 'other')],
+        })
+        return { client: { cert: certChain[0]!, key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string } }
+      },
+    ],
+    ['a certificate of more than an identity', () => ({ client: pairOf(plane.plane.ca, `${HTTPBIN}/more`) })],
+    [
       'a certificate of an account that there is not',
       () => ({ client: pairOf(plane.plane.ca, 'spiffe://cluster.local/ns/default/sa/gone') }),
     ],
@@ -289,6 +352,37 @@ describe('nobody is known by', () => {
   ])('a certificate of %s: the connection is ended, whatever the token', async (_, pair) => {
     const answer = await ask({ client: pair(), token: token() })
     expect(answer).toMatchObject({ chain: [], code: 14 })
+  })
+
+  test.each([
+    ['after its end', 2 * DAY],
+    ['before its beginning', -3_600_000],
+  ])('a certificate %s, by the clock of the control plane', (_, ms) => {
+    const at = (runtime: Runtime) =>
+      authenticator({
+        accounts: plane.plane.accounts,
+        runtime,
+        trustDomain: () => 'cluster.local',
+        audiences: ['istio-ca'],
+      })
+    const certificate = new X509Certificate(pairOf(plane.plane.ca, HTTPBIN).cert).raw
+    const peer = { address: '127.0.0.1:1', authorization: [], certificate }
+    expect(at(shifted(0))(peer)).toEqual([HTTPBIN])
+    expect(at(shifted(ms))(peer)).toBeUndefined()
+  })
+
+  test('a token of more than 16 KiB, whoever signed it', () => {
+    const [small, large] = [3, 17_000].map((length) =>
+      signed(({ body }) => Object.assign(body, { x: 'x'.repeat(length) })),
+    )
+    const read = (text: string) => readToken(text, key(), ['istio-ca'], Date.now())
+    expect(read(small!)).toMatchObject({ name: 'httpbin' })
+    expect(() => read(large!)).toThrow('it is no signed JWT')
+  })
+
+  test('a token that is older than an account which was there from the start is good', async () => {
+    const old = issueToken(request, key(), shifted(-3_000_000))
+    expect((await ask({ token: old })).code).toBe(0)
   })
 
   test('a token that is older than its account, which was deleted and made again', async () => {

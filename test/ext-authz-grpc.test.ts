@@ -29,12 +29,12 @@ async function authorizer(...answers: CheckAnswer[]): Promise<Authorizer> {
 async function askingAt(
   port: number,
   config: object = {},
-  more: { route?: object; host?: object; before?: object[] } = {},
+  more: { route?: object; host?: object; before?: object[]; hcm?: object } = {},
 ) {
   const a = await upstream('a')
   const filter = extAuthz({ grpc_service: grpcService(), ...config })
   const p = await proxy(
-    { ...toA(more.route, more.host), http_filters: [...(more.before ?? []), filter, routerFilter()] },
+    { ...toA(more.route, more.host), http_filters: [...(more.before ?? []), filter, routerFilter()], ...more.hcm },
     [a, { name: 'auth', port } as Upstream],
     { auth: overHttp2 },
   )
@@ -44,7 +44,7 @@ async function askingAt(
 async function asking(
   answers: CheckAnswer[],
   config: object = {},
-  more: { route?: object; host?: object; before?: object[] } = {},
+  more: { route?: object; host?: object; before?: object[]; hcm?: object } = {},
 ) {
   const auth = await authorizer(...answers)
   return { auth, ...(await askingAt(auth.port, config, more)) }
@@ -169,6 +169,85 @@ describe('an authorizer of gRPC', () => {
     expect([a.received.length, p.counter('http.h.ext_authz.invalid')]).toEqual([0, 1])
   })
 
+  test.each<[string, CheckAnswer]>([
+    ['a denial', { check: { status: { code: 7 }, deniedResponse: { headers: [header('x a', '1')] } } }],
+    ['the response', ok({ responseHeadersToAdd: [header('x a', '1')] })],
+    [
+      'the response, by an action that there is not',
+      ok({ responseHeadersToAdd: [header('x-a', '1', { appendAction: 9 })] }),
+    ],
+  ])('nor what may not be a header of %s', async (_what, answer) => {
+    const { a, p } = await asking([answer], { validate_mutations: true })
+    expect((await get(p.http, '/')).status).toBe(500)
+    expect([a.received.length, p.counter('http.h.ext_authz.invalid')]).toEqual([0, 1])
+  })
+
+  test.each([
+    ['bytes', [header('x-a', 'x'.repeat(2000))], { max_request_headers_kb: 1 }],
+    [
+      'headers',
+      Array.from({ length: 20 }, (_, i) => header(`x-${i}`, '1')),
+      { common_http_protocol_options: { max_headers_count: 20 } },
+    ],
+  ])('a permission does not lift the limits of a request: too many %s', async (_what, headers, hcm) => {
+    const { a, p } = await asking([ok({ headers })], {}, { hcm })
+    expect((await get(p.http, '/')).status).toBe(500)
+    expect([a.received.length, p.counter('http.h.ext_authz.request_header_limits_reached')]).toEqual([0, 1])
+  })
+
+  test('a response gets no more headers than may be, where that is said', async () => {
+    const responseHeadersToAdd = Array.from({ length: 120 }, (_, i) => header(`x-${i}`, '1'))
+    const { p } = await asking([ok({ responseHeadersToAdd })], { enforce_response_header_limits: true })
+    expect((await get(p.http, '/')).status).toBe(500)
+    expect(p.counter('http.h.ext_authz.response_header_limits_reached')).toBe(1)
+  })
+
+  test('what it tells other filters is dropped where that is said', async () => {
+    const { p } = await asking([ok({ dynamicMetadata: { a: 'b' } })], { enable_dynamic_metadata_ingestion: false })
+    expect((await get(p.http, '/')).status).toBe(200)
+    expect(p.counter('http.h.ext_authz.ignored_dynamic_metadata')).toBe(1)
+  })
+
+  test('rules that make an error of what may not be done hold for removals, too', async () => {
+    const rules = { disallow_all: true, disallow_is_error: true }
+    const { a, p } = await asking([ok({ headersToRemove: ['x-a'] })], { decoder_header_mutation_rules: rules })
+    expect((await get(p.http, '/', { 'x-a': '1' })).status).toBe(500)
+    expect(a.received).toHaveLength(0)
+  })
+
+  test.each([
+    ['x-a', 'a\r\nx-evil: 1', 'x-a'],
+    ['x-a', 'a\0b', 'x-a'],
+    [':method', 'GET /other HTTP/1.1\r\nx-evil: 1\r\ny: ', ':method'],
+    [':path', '/p HTTP/1.1\r\nx-evil: 1\r\ny: ', ':path'],
+    ['host', 'a\r\nx-evil: 1', ':authority'],
+  ])('a request does not go on with more than one line as its %s: %j', async (name, value, told) => {
+    const { a, p } = await asking([ok({ headers: [header(name, value)] })])
+    const answer = await get(p.http, '/')
+    expect([answer.status, answer.body, a.received.length]).toEqual([503, `invalid header value for: ${told}`, 0])
+  })
+
+  test('nor with such a query; what would have joined a header that is not there is no problem', async () => {
+    const queryParametersToSet = [{ key: 'q', value: 'a HTTP/1.1\r\nx-evil: 1' }]
+    const joined = { headers: [header('x-none', 'a\r\nb', { append: true })] }
+    const { a, p } = await asking([ok({ queryParametersToSet }), ok(joined)])
+    expect((await get(p.http, '/')).body).toBe('invalid header value for: :path')
+    expect((await get(p.http, '/')).status).toBe(200)
+    expect(a.received).toHaveLength(1)
+  })
+
+  test('no answer gets another line through the name of a header', async () => {
+    const evil = header('x-a: 1\r\nx-evil', '1')
+    const { p } = await asking([
+      ok({ responseHeadersToAdd: [evil, header('x-r', '1')] }),
+      { check: { status: { code: 7 }, deniedResponse: { headers: [evil, header('x-d', '1')] } } },
+    ])
+    const passed = await get(p.http, '/')
+    expect([passed.headers.get('x-r'), passed.headers.get('x-evil')]).toEqual(['1', undefined])
+    const denied = await get(p.http, '/')
+    expect([denied.status, denied.headers.get('x-d'), denied.headers.get('x-evil')]).toEqual([403, '1', undefined])
+  })
+
   test('rules say which headers it may change', async () => {
     const headers = [header('x-a', '1'), header('x-envoy-b', '1'), header('host', 'evil'), header('x-no', '1')]
     const rules = { disallow_expression: { regex: 'x-no' } }
@@ -265,6 +344,23 @@ describe('when the gRPC authorizer fails', () => {
     ['answers without a message', (s) => answerRaw(s, Buffer.alloc(0), { 'grpc-status': '0' })],
     ['answers without a status', (s) => answerRaw(s, checkFrame({}), { 'x-none': '1' })],
     ['sends no message of its own', (s) => answerRaw(s, Buffer.from('0000000002ffff', 'hex'), { 'grpc-status': '0' })],
+    ['sends a frame of no known kind', (s) => answerRaw(s, Buffer.from('0200000000', 'hex'), { 'grpc-status': '0' })],
+    ['gives a status that is none', (s) => answerRaw(s, checkFrame({}), { 'grpc-status': 'fine' })],
+    [
+      'permits, and ends without a status',
+      (s) => {
+        s.respond({ ':status': 200, 'content-type': 'application/grpc' })
+        s.end(checkFrame({}))
+      },
+    ],
+    [
+      'permits under another status of HTTP',
+      (s) => {
+        s.respond({ ':status': 503, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+        s.on('wantTrailers', () => s.sendTrailers({ 'grpc-status': '0' }))
+        s.end(checkFrame({}))
+      },
+    ],
     ['sends a compressed frame', (s) => answerRaw(s, Buffer.from('01000000020a00', 'hex'), { 'grpc-status': '0' })],
     [
       'speaks no gRPC',

@@ -65,6 +65,40 @@ describe('an authorizer of plain HTTP', () => {
     expect(p.counter('cluster.a.upstream_rq_401')).toBe(1)
   })
 
+  test.each([201, 206, 302, 403])('only 200 permits: %d denies', async (status) => {
+    const { a, p } = await asking({ http_service: httpService() }, [{ status }])
+    expect((await get(p.http, '/')).status).toBe(status)
+    expect([a.received.length, p.counter('http.h.ext_authz.denied')]).toEqual([0, 1])
+  })
+
+  test('what it tells the proxy is not told to the client', async () => {
+    const { p } = await asking({ http_service: httpService() }, [
+      { status: 403, headers: { 'x-envoy-auth-headers-to-remove': 'x-a', 'x-why': 'because' } },
+    ])
+    const { headers } = await get(p.http, '/')
+    expect([headers.get('x-why'), headers.has('x-envoy-auth-headers-to-remove')]).toEqual(['because', false])
+  })
+
+  test('a client cannot say in its place whether the body is whole', async () => {
+    const allowed = patterns('x-envoy-auth-partial-body', 'x-a')
+    const service = httpService({ authorization_request: { allowed_headers: allowed } })
+    const { auth, p } = await asking({ http_service: service }, [{}])
+    await get(p.http, '/', { 'x-envoy-auth-partial-body': 'false', 'x-a': '1' })
+    expect([sent(auth)['x-a'], sent(auth)['x-envoy-auth-partial-body']]).toEqual(['1', undefined])
+  })
+
+  test('while it fails, what is let through has a mark only where that is asked for', async () => {
+    const { a, p } = await asking({ http_service: httpService(), failure_mode_allow: true }, [{ status: 503 }])
+    expect((await get(p.http, '/')).status).toBe(200)
+    expect(sent(a)).not.toHaveProperty('x-envoy-auth-failure-mode-allowed')
+  })
+
+  test('no more of its denial than max_denied_response_body_bytes', async () => {
+    const config = { http_service: httpService(), max_denied_response_body_bytes: 4 }
+    const { p } = await asking(config, [{ status: 403, body: 'who are you?' }])
+    expect((await get(p.http, '/')).body).toBe('who ')
+  })
+
   test('of a denial the client sees only what is let through, once that is said', async () => {
     const answer = { status: 403, headers: { 'x-why': 'because', 'x-secret': 's', location: '/login' } }
     const response = { allowed_client_headers: patterns('x-why') }
@@ -207,6 +241,32 @@ describe('the body of a request', () => {
     expect([refused.status, refused.body]).toEqual([413, 'Payload Too Large'])
     expect([a.received.length, auth.received.length]).toEqual([0, 0])
     expect(p.counter('http.h.downstream_rq_too_large')).toBe(1)
+  })
+
+  test('that grows longer than it may be is refused before its end', async () => {
+    const { a, auth, p } = await asking(body(4), [{}])
+    const client = new Client(p.http)
+    client.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhello')
+    await client.receives('413 Payload Too Large')
+    expect([a.received.length, auth.received.length]).toEqual([0, 0])
+    client.destroy()
+  })
+
+  test('as much of it as is enough, and not a byte more, is waited for', async () => {
+    const { auth, p } = await asking(body(5, true), [{}])
+    const client = new Client(p.http)
+    client.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhello')
+    await eventually(() => auth.received.length === 1)
+    expect(auth.last.body).toBe('hello')
+    client.destroy()
+  })
+
+  test('is held on the routes alone that ask for it, as much as they say', async () => {
+    const with_request_body = { max_request_bytes: 5, allow_partial_message: true }
+    const per = extAuthzRoute({ check_settings: { with_request_body } })
+    const { auth, p } = await asking({ http_service: httpService() }, [{}], { host: { typed_per_filter_config: per } })
+    await get(p.http, '/', {}, 'POST', 'hello world')
+    expect([auth.last.body, sent(auth)['x-envoy-auth-partial-body']]).toEqual(['hello', 'true'])
   })
 
   test('its beginning is enough where that is said; the rest follows the permission', async () => {

@@ -11,12 +11,12 @@ const UPSTREAM_TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls
 const GOOD = { body: jwksOf(KEYS.rsa) }
 
 /** A proxy whose provider's keys are at an upstream `keys`, which answers so. */
-async function remote(remoteJwks: object, answers: Answer[], more: object = {}, config: object = {}) {
+async function remote(remoteJwks: object, answers: Answer[], more = {}, config = {}, manager = {}) {
   const [a, keys] = [await upstream('a'), await upstream('keys', ...answers)]
   const uri = { uri: 'http://keys.test/jwks?x=1', cluster: 'keys', timeout: '1s' }
   const providers = { a: provider({ local_jwks: undefined, remote_jwks: { http_uri: uri, ...remoteJwks }, ...more }) }
   const filter = jwtFilter({ providers, rules: [forAll({ provider_name: 'a' })], ...config })
-  const p = await proxy({ ...toA(), http_filters: [filter, routerFilter()] }, [a, keys])
+  const p = await proxy({ ...toA(), ...manager, http_filters: [filter, routerFilter()] }, [a, keys])
   return { ...p, keys, a, of: (name: string) => p.counter(`http.h.jwt_authn.${name}`) }
 }
 
@@ -30,6 +30,14 @@ describe('keys that are fetched', () => {
     expect(p.keys.received).toHaveLength(1)
     expect([p.keys.last.path, p.keys.last.headers.get('host')]).toEqual(['/jwks?x=1', 'keys.test'])
     expect([p.of('jwks_fetch_success'), p.of('jwks_fetch_failed')]).toEqual([1, 0])
+  })
+
+  test('while a request waits for them, its trailers wait, too', async () => {
+    const p = await remote({}, [{ ...GOOD, delay: 50 }], {}, {}, { http_protocol_options: { enable_trailers: true } })
+    const head = 'POST / HTTP/1.1\r\nhost: svc.test\r\ntransfer-encoding: chunked\r\n'
+    const forged = `authorization: Bearer ${token({}, { key: KEYS.other })}\r\n`
+    const [answer] = await exchange(p.http, `${head}${forged}\r\n0\r\nx-t: 1\r\n\r\n`)
+    expect([answer?.status, p.a.received.length]).toEqual([401, 0])
   })
 
   test('not for tokens that are bad anyhow', async () => {

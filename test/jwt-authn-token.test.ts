@@ -4,7 +4,7 @@ import { decodeBase64Url } from '../src/proxy/filters/jwt-authn/base64.ts'
 import { claimText, numberText } from '../src/proxy/filters/jwt-authn/claims.ts'
 import { parseStruct } from '../src/proxy/filters/jwt-authn/json.ts'
 import { parseJwks } from '../src/proxy/filters/jwt-authn/jwks.ts'
-import { parseToken } from '../src/proxy/filters/jwt-authn/token.ts'
+import { parseToken, timeStatus } from '../src/proxy/filters/jwt-authn/token.ts'
 import { verifySignature } from '../src/proxy/filters/jwt-authn/verify.ts'
 import { jsonNumber } from '../src/proxy/observe/format/bytes.ts'
 import { exchange, httpHarness, oneHost, routerFilter } from './support/http.ts'
@@ -233,5 +233,20 @@ describe('whatever a client sends', () => {
     const [answer] = await exchange(p.http, `GET /?${'a&'.repeat(25_000)} HTTP/1.1\r\nhost: h\r\n\r\n`)
     expect(answer?.status).toBe(401)
     expect(performance.now() - start).toBeLessThan(1000)
+  })
+})
+
+describe('the times of a token', () => {
+  const judged = (claims: object, now: number): string => {
+    const parsed = parseToken(token(claims))
+    if ('code' in parsed) throw new Error(parsed.text)
+    return timeStatus(parsed, now, 60).text
+  }
+
+  test('hold to the second: good up to exp and the skew, and from nbf less the skew on', () => {
+    expect(judged({ exp: 1000 }, 1060)).toBe('OK')
+    expect(judged({ exp: 1000 }, 1061)).toBe('Jwt is expired')
+    expect(judged({ nbf: 1000 }, 940)).toBe('OK')
+    expect(judged({ nbf: 1000 }, 939)).toBe('Jwt not yet valid')
   })
 })

@@ -1,3 +1,4 @@
+import crypto from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { get, httpFilter, httpHarness, oneHost, routerFilter } from './support/http.ts'
 import { b64, bearer, FAR, forAll, jwksOf, jwtFilter, KEYS, provider, rawToken, token } from './support/jwt-authn.ts'
@@ -84,6 +85,14 @@ describe('where tokens are', () => {
     expect(p.upstream.last.headers.has('authorization')).toBe(false)
     await get(p.http, `/x?z=%41&access_token=${token()}&b&a=1`)
     expect(p.upstream.last.path).toBe('/x?a=1&b=&z=A')
+  })
+
+  test('a query that holds another line once it is decoded goes nowhere', async () => {
+    const p = await one({ forward: false })
+    const answer = await get(p.http, `/?a=%0d%0ax-evil:1&access_token=${token()}`)
+    expect([answer.status, answer.body]).toEqual([503, 'invalid header value for: :path'])
+    expect((await get(p.http, '/?a=%0d%0ax-evil:1', bearer(token()))).status).toBe(200)
+    expect(p.upstream.received).toHaveLength(1)
   })
 
   test('all of them must be good', async () => {
@@ -210,6 +219,32 @@ describe('keys and algorithms', () => {
     const asSecret = { jwk: {}, sign: KEYS.secret.sign }
     const confused = await get(p.http, '/', bearer(token({}, { alg: 'HS256', key: asSecret })))
     expect(confused.body).toBe('Jwt verification fails')
+  })
+
+  test('an RSA key vouches for the algorithms of RSA alone, and with a salt as long as the hash', async () => {
+    const { privateKey, publicKey } = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 })
+    const jwk = publicKey.export({ format: 'jwk' })
+    const p = await one({ local_jwks: { inline_string: jwksOf(jwk) } })
+    const salted = (saltLength: number) => ({
+      jwk,
+      sign: (_alg: string, data: string) =>
+        crypto.sign('sha256', Buffer.from(data), {
+          key: privateKey,
+          padding: crypto.constants.RSA_PKCS1_PSS_PADDING,
+          saltLength,
+        }),
+    })
+    const answer = async (alg: string, salt: number) =>
+      (await get(p.http, '/', bearer(token({}, { alg, key: salted(salt) })))).body
+    expect(await answer('PS256', 32)).toBe('a')
+    expect(await answer('PS256', 20)).toBe('Jwt verification fails')
+    expect(await answer('ES256', 32)).toBe('Jwt verification fails')
+  })
+
+  test('a signature of another length than those of Ed25519 is told apart', async () => {
+    const p = await one({ local_jwks: { inline_string: jwksOf(KEYS.ed) } })
+    const text = `${token({}, { alg: 'EdDSA', key: KEYS.ed })}AAAA`
+    expect((await get(p.http, '/', bearer(text))).body).toBe('Jwt ED25519 signature is wrong length')
   })
 
   test.each([
@@ -345,6 +380,8 @@ describe('the filter', () => {
     expect(p.upstream.last.headers.has('x-p')).toBe(false)
     expect((await get(p.http, '/', { origin: 'http://x' }, 'OPTIONS')).status).toBe(401)
     expect(p.counter('cors_preflight_bypassed')).toBe(1)
+    const closed = await one()
+    expect((await get(closed.http, '/', preflight, 'OPTIONS')).status).toBe(401)
   })
 
   test('says nothing with strip_failure_response, and counts under its own prefix', async () => {
@@ -359,6 +396,16 @@ describe('the filter', () => {
     const [x, y] = [token({ n: 1 }), token({ n: 2 })]
     for (const text of [x, x, y, x, 'bad', 'bad']) await get(p.http, '/', bearer(text))
     expect([p.counter('jwt_cache_hit'), p.counter('jwt_cache_miss')]).toEqual([1, 5])
+  })
+
+  test('remembers no token that is longer than jwt_max_token_size, or a minute past its end', async () => {
+    const long = await one({ jwt_cache_config: { jwt_max_token_size: 100 } })
+    for (let i = 0; i < 2; i++) expect((await get(long.http, '/', bearer(token()))).status).toBe(200)
+    expect([long.counter('jwt_cache_hit'), long.counter('jwt_cache_miss')]).toEqual([0, 2])
+    const late = await one({ jwt_cache_config: {}, clock_skew_seconds: 3600 })
+    const text = token({ exp: Math.floor(Date.now() / 1000) - 100 })
+    for (let i = 0; i < 2; i++) expect((await get(late.http, '/', bearer(text))).status).toBe(200)
+    expect([late.counter('jwt_cache_hit'), late.counter('jwt_cache_miss')]).toEqual([0, 2])
   })
 
   test('what it remembers of its own accord changes nothing', async () => {

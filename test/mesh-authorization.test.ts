@@ -49,7 +49,12 @@ describe('AuthorizationPolicy', () => {
     const denied = await mesh.get('client', 'http://reviews:9080/admin?x=1')
     expect(denied.status).toBe(403)
     expect(denied.text).toBe('RBAC: access denied')
-    expect(await status('client', '/public')).toBe(200)
+    // The caller's sidecar has an answer of its upstream; that it was no app's is for the other sidecar to tell.
+    expect(denied.answer).toMatchObject({ by: 'reviews-v1', details: 'via_upstream' })
+    expect(denied.answer.refusal).toBe('rbac_access_denied_matched_policy[ns[default]-policy[no-admin]-rule[0]]')
+    const allowed = await mesh.get('client', 'http://reviews:9080/public')
+    expect(allowed.status).toBe(200)
+    expect(allowed.answer.refusal).toBeUndefined()
     expect(await status('client', '/admin', { method: 'POST', body: 'x' })).toBe(200)
     const at = mesh.mesh.workloads().find((w) => w.name === 'reviews-v1')!
     const stats = await (await fetch(`http://${at.admin}/stats?filter=rbac`)).text()

@@ -1,4 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import type { Subject } from '../src/proxy/matching/subject.ts'
+import { compilePermission } from '../src/proxy/rbac/permission.ts'
+import { compilePrincipal } from '../src/proxy/rbac/principal.ts'
+import { make, packed } from '../src/xds/messages.ts'
 import { get, httpFilter, httpHarness, oneHost, routerFilter } from './support/http.ts'
 
 const { proxy } = httpHarness()
@@ -141,3 +145,36 @@ function template(path: string): object {
   const type = 'type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig'
   return { uri_template: { name: 'uri-template', typed_config: { '@type': type, path_template: path } } }
 }
+
+describe('what a permission or a principal says of addresses', () => {
+  const subject = (port: number, filterState: object = {}) =>
+    ({
+      connection: { local: { ip: '10.0.0.1', port } },
+      head: undefined,
+      info: { filterState: new Map(Object.entries(filterState)) },
+    }) as unknown as Subject
+
+  test('a range of ports ends before its end; one of the upstream does not', () => {
+    const destination = { rule: { case: 'destinationPortRange', value: { start: 80, end: 90 } } } as const
+    const here = compilePermission(make('envoy.config.rbac.v3.Permission', destination))
+    expect([79, 80, 89, 90].map((port) => here.matches(subject(port)))).toEqual([false, true, true, false])
+    const typedConfig = packed('envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher', {
+      upstreamPortRange: { start: 80n, end: 90n },
+    })
+    const upstream = { rule: { case: 'matcher', value: { name: 'upstream', typedConfig } } } as const
+    const there = compilePermission(make('envoy.config.rbac.v3.Permission', upstream))
+    const at = (port: number) => subject(1, { 'envoy.stream.upstream_address': `10.0.0.2:${port}` })
+    expect([79, 80, 90, 91].map((port) => there.matches(at(port)))).toEqual([false, true, true, false])
+  })
+
+  test('an inverted match of an address holds for the others, and for nothing that is not there', () => {
+    const ranges = [{ addressPrefix: '10.0.0.0', prefixLen: 8 }]
+    const value = { key: 'k', matcher: { case: 'addressMatch', value: { ranges, invertMatch: true } } } as const
+    const matcher = compilePrincipal(
+      make('envoy.config.rbac.v3.Principal', { identifier: { case: 'filterState', value } }),
+    )
+    expect(matcher.matches(subject(1, { k: '10.1.1.1:5' }))).toBe(false)
+    expect(matcher.matches(subject(1, { k: '11.1.1.1:5' }))).toBe(true)
+    expect(matcher.matches(subject(1))).toBe(false)
+  })
+})

@@ -181,6 +181,17 @@ describe('RBAC by a matcher tree', () => {
   })
 })
 
+const sanIs = is(extension('envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput'), { exact: 'x' })
+
+test.each([
+  ['not', { not_matcher: sanIs }],
+  ['or', { or_matcher: { predicate: [sanIs, is(header('x-a'), { exact: '1' })] } }],
+  ['and', { and_matcher: { predicate: [sanIs, is(header(':path'), { prefix: '/' })] } }],
+])('over plaintext, what a certificate would have to tell permits nothing: %s', async (_what, predicate) => {
+  const matcher = { ...list([predicate, does('ALLOW')]), on_no_match: does('ALLOW') }
+  expect(await statuses({ matcher }, ['/'])).toEqual([403])
+})
+
 const text = (string_value: string) => ({ const_expr: { string_value } })
 const select = (of: string, field: string) => ({ select_expr: { operand: { ident_expr: { name: of } }, field } })
 const call = (name: string, ...args: object[]) => ({ call_expr: { function: name, args } })

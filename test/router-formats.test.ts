@@ -104,6 +104,8 @@ test('headers and query parameters are changed by the filter and then by the rou
   expect(a.last.path).toBe('/p?a=1&b=GET')
   expect([a.last.headers.get('x-by'), a.last.headers.get('x-drop-this')]).toEqual(['filter | route', undefined])
   expect(response.headers.has('x-inner')).toBe(false)
+  const decoded = await get(p.http, '/p?a=%0d%0ax-evil:1')
+  expect([decoded.status, decoded.body]).toEqual([503, 'invalid header value for: :path'])
 })
 
 test('an early mutation decides the route, and a detector who the client is', async () => {

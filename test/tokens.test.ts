@@ -151,11 +151,17 @@ describe('dinghy create token', () => {
 })
 
 describe('a key for tokens', () => {
-  test('that others can read is not used', () => {
-    const folder = path.join(dir, 'open')
+  test.each([0o644, 0o640, 0o620])('that others can read or write is not used: mode %d', (mode) => {
+    const folder = path.join(dir, `open-${mode}`)
     SigningKey.kept(folder, true)
-    fs.chmodSync(path.join(folder, 'sa-key.pem'), 0o644)
+    fs.chmodSync(path.join(folder, 'sa-key.pem'), mode)
     expect(() => SigningKey.kept(folder, true)).toThrow(`sa-key.pem is open to others: chmod 600`)
+  })
+
+  test('that is not there is made by a control plane alone', () => {
+    const folder = path.join(dir, 'none')
+    expect(() => SigningKey.kept(folder, false)).toThrow('sa-key.pem: a control plane with --data-dir')
+    expect(fs.existsSync(folder)).toBe(false)
   })
 
   test('that is none is named, and nothing of it is told', () => {

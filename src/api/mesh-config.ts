@@ -1,3 +1,4 @@
+import type { z } from 'zod'
 import { fieldNames, findingsOf } from './issues.ts'
 import { MeshConfig } from './kinds/mesh-config.ts'
 import type { ApiObject, ObjectMeta, Origin, Path, Position } from './objects.ts'
@@ -37,7 +38,8 @@ export function readMeshConfig(
 ): { object?: ApiObject<'MeshConfig'>; problems: Problem[] } {
   const problems: Problem[] = []
   const config = camelFields(value ?? {}, [], problems, places)
-  const parsed = MeshConfig.safeParse(config)
+  let parsed = MeshConfig.safeParse(config)
+  if (!parsed.success && unquoteNumbers(config, parsed.error.issues)) parsed = MeshConfig.safeParse(config)
   if (!parsed.success) {
     for (const { path, message, atKey } of findingsOf(MeshConfig, config, parsed.error)) {
       problems.push(places.problem('error', path, message, atKey))
@@ -79,6 +81,28 @@ function camelFields(value: unknown, path: Path, problems: Problem[], places: Pl
   }
   return result
 }
+
+/**
+ * Protobuf's JSON takes numbers in quotes, as Istio's own sample of external authorization has them (`port: "9000"`). Makes
+ * numbers of those that the issues are about; true when there were some.
+ */
+function unquoteNumbers(config: unknown, issues: readonly z.core.$ZodIssue[]): boolean {
+  let some = false
+  for (const issue of issues) {
+    if (issue.code !== 'invalid_type' || !NUMERIC.includes(issue.expected)) continue
+    const name = issue.path.at(-1) as string | number
+    const holder = issue.path
+      .slice(0, -1)
+      .reduce<unknown>((at, part) => (at as Fields)[part as string], config) as Fields
+    const found = holder[name]
+    if (typeof found !== 'string' || !/^-?\d+(\.\d+)?$/.test(found)) continue
+    holder[name] = Number(found)
+    some = true
+  }
+  return some
+}
+
+const NUMERIC: readonly string[] = ['number', 'int']
 
 function isFreeForm(path: Path, name: string): boolean {
   return name === 'labels' && path.at(-1) === 'logFormat'

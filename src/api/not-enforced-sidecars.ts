@@ -36,8 +36,6 @@ export const PROXY_SETTINGS: readonly [path: string, words: string][] = [
   ['proxyStatsMatcher', 'the choice of statistics'],
   ['statNameLength', 'the choice of statistics'],
   ['readinessProbe', 'readiness probes'],
-  ['caCertificatesPem', 'further roots of trust'],
-  ['privateKeyProvider', 'providers of private keys'],
   ['fileFlushInterval', 'how often logs are flushed'],
   ['fileFlushMinSizeKb', 'how often logs are flushed'],
 ]

@@ -65,7 +65,6 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
   ...rows(
     'MeshConfig',
     ['spec.enableEnvoyAccessLogService', 'the access log service'],
-    ['spec.caCertificates[].spiffeBundleUrl', 'roots of trust that are fetched'],
     ...PROVIDERS.map((provider): [string, string] => [
       `spec.extensionProviders[].${provider}`,
       'extension providers other than access logs to files',
@@ -73,9 +72,7 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     ['spec.defaultProviders.metrics', "Istio's own metrics"],
     ['spec.defaultProviders.tracing', 'tracing'],
     ...PROXY_SETTINGS.map(([path, words]): [string, string] => [`spec.defaultConfig.${path}`, words]),
-    ['spec.ca', 'another certificate authority'],
     ['spec.configSources', 'other sources of configuration'],
-    ['spec.certificates', 'DNS certificates'],
     ['spec.enablePrometheusMerge', "merging of the application's metrics"],
   ),
 ]
@@ -106,6 +103,14 @@ function tableOf(all: readonly NotEnforced[]): Table {
 
 const MISSING = tableOf(NOT_ENFORCED)
 const IDLE = tableOf(WITHOUT_EFFECT)
+const NOT_YET = 'not enforced yet'
+const NO_EFFECT = 'has no effect on sidecars'
+
+/** Settings of proxies among what has no effect: pods may have those too. */
+const DEFAULT_CONFIG = 'MeshConfig spec.defaultConfig.'
+const IDLE_SETTINGS = WITHOUT_EFFECT.filter(({ pattern }) => pattern.startsWith(DEFAULT_CONFIG)).map(
+  ({ pattern, words }) => [pattern.slice(DEFAULT_CONFIG.length), words] as const,
+)
 
 /** The steps of a path: field names, `[]`, `{}`, and what is asked of a value (`=X`, `~X`). */
 export function stepsOf(path: string): string[] {
@@ -115,11 +120,7 @@ export function stepsOf(path: string): string[] {
 
 /** What an object uses of the tables, this one and that of what has no effect in Istio: the first place for each pattern. */
 export function notEnforced(object: ApiObject): NotEnforcedUse[] {
-  return [
-    ...usesOf(object, MISSING, 'not enforced yet'),
-    ...usesOf(object, IDLE, 'has no effect on sidecars'),
-    ...annotatedSettings(object),
-  ]
+  return [...usesOf(object, MISSING, NOT_YET), ...usesOf(object, IDLE, NO_EFFECT), ...annotatedSettings(object)]
 }
 
 /** What a pod's `proxy.istio.io/config` sets that has no effect yet. */
@@ -140,17 +141,15 @@ function annotatedSettings(object: ApiObject): NotEnforcedUse[] {
       },
     ]
   }
-  return PROXY_SETTINGS.flatMap(([setting, words]) =>
-    firstUse(settings, stepsOf(setting), 0, [])
-      ? [
-          {
-            pattern: `${PROXY_CONFIG_ANNOTATION} ${setting}`,
-            path: at,
-            message: `not enforced yet: ${words} (${setting.replace(/[=~].*/, '')})`,
-          },
-        ]
-      : [],
-  )
+  const uses = (rows: readonly (readonly [setting: string, words: string])[], what: string): NotEnforcedUse[] =>
+    rows
+      .filter(([setting]) => firstUse(settings, stepsOf(setting), 0, []))
+      .map(([setting, words]) => ({
+        pattern: `${PROXY_CONFIG_ANNOTATION} ${setting}`,
+        path: at,
+        message: `${what}: ${words} (${setting.replace(/[=~].*/, '')})`,
+      }))
+  return [...uses(PROXY_SETTINGS, NOT_YET), ...uses(IDLE_SETTINGS, NO_EFFECT)]
 }
 
 type Texts = Readonly<Record<string, string>>

@@ -21,6 +21,20 @@ export const WITHOUT_EFFECT: readonly NotEnforced[] = [
   { pattern: 'Sidecar spec.ingress[].tls', words: 'unless istiod runs with ENABLE_TLS_ON_SIDECAR_INGRESS=true' },
   { pattern: 'MeshConfig spec.outboundTrafficPolicy.tls', words: UNUSED },
   { pattern: 'MeshConfig spec.verifyCertificateAtClient', words: UNUSED },
+  { pattern: 'MeshConfig spec.ca', words: UNUSED },
+  { pattern: 'MeshConfig spec.certificates', words: UNUSED },
+  {
+    pattern: 'MeshConfig spec.caCertificates[].certSigners',
+    words: 'it is about certificates that the Kubernetes API signs, and here the CA of the mesh signs them all',
+  },
+  {
+    pattern: 'MeshConfig spec.defaultConfig.caCertificatesPem',
+    words: 'agents take such roots from istiod alone, which sends those of MeshConfig caCertificates',
+  },
+  {
+    pattern: 'MeshConfig spec.defaultConfig.privateKeyProvider',
+    words: 'it is about the processor that computes with private keys, and changes nothing that peers would see',
+  },
   { pattern: 'MeshConfig spec.serviceSettings', words: 'it is about meshes of several clusters' },
   { pattern: 'MeshConfig spec.serviceScopeConfigs', words: AMBIENT },
   { pattern: 'MeshConfig spec.hboneIdleTimeout', words: AMBIENT },

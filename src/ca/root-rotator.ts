@@ -22,11 +22,13 @@ export function rotateRoots(options: RootRotatorOptions): () => void {
   const { ca, runtime } = options
   const { rootCheckInterval: interval, rootJitter } = ca.settings
   if (interval <= 0) return () => {}
+  // A CA that took its place is for those to renew who gave it.
+  const { key } = ca.bundle.signer
   let rotating = false
   let timer: Timer
   const look = () => {
     timer = runtime.after(interval, look)
-    if (rotating || !isDue(ca, runtime.wallNow())) return
+    if (rotating || !ca.bundle.signer.key.equals(key) || !isDue(ca, runtime.wallNow())) return
     rotating = true
     renew(options).finally(() => {
       rotating = false

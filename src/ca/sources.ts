@@ -47,7 +47,9 @@ export function filesIn(dir: string): CaFiles {
 /** Reads the files. Throws CaConfigError that names the one that cannot be read. */
 export function materialOfFiles(files: CaFiles, warn: Warn): CaMaterial {
   const key = read(files.key)
-  if (process.platform !== 'win32' && fs.statSync(files.key).mode & 0o004)
+  // It may be gone again: files are replaced while they are read.
+  const mode = fs.statSync(files.key, { throwIfNoEntry: false })?.mode ?? 0
+  if (process.platform !== 'win32' && mode & 0o004)
     warn(`${files.key}: everyone on this machine may read this private key; chmod 600 would keep it private`)
   const chains = files.chain?.map(read)
   return {

@@ -79,7 +79,8 @@ function printOne(answer: CallAnswer, itself: string): void {
   const open = body.length > 0 && body.at(-1) !== 10
   if (open && process.stdout.isTTY) process.stdout.write('\n')
   else if (open) process.stderr.write('\n')
-  const by = answer.by ?? (isSeen(answer) ? `${itself} itself${afterTrying(answer.tried ?? [])}` : UNSEEN)
+  const server = answer.refusal === undefined ? answer.by : `the sidecar of ${answer.by}`
+  const by = server ?? (isSeen(answer) ? `${itself} itself${afterTrying(answer.tried ?? [])}` : UNSEEN)
   process.stderr.write(`${pc.dim(`— answered by ${by} in ${answer.ms} ms${whereabouts(answer)}`)}\n`)
 }
 
@@ -97,6 +98,7 @@ function whereabouts(answer: CallAnswer): string {
     answer.route && `route ${answer.route}`,
     answer.flags && answer.flags !== '-' && `flags ${answer.flags}`,
     answer.details && answer.details !== 'via_upstream' && answer.details,
+    answer.refusal,
   ].filter(Boolean)
   return parts.length ? ` (${parts.join(', ')})` : ''
 }

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { DoorPlaces, SocketPlace } from '../mesh/doors/doors.ts'
 import { hostPort } from './options.ts'
 
@@ -12,20 +12,16 @@ export interface DoorFlags {
 
 /** The options of commands with a control plane; `defaults` are what is open without being asked for. */
 export function withDoorOptions(command: Command, defaults: { grpc?: string; tls?: string } = {}): Command {
-  const place = (text: string | undefined) => (text === undefined ? undefined : hostPort(text))
+  const grpc = new Option('--grpc-addr <host:port>', 'serve ADS in plaintext there; port 0 picks a free one')
+  const tls = new Option(
+    '--tls-addr <host:port>',
+    `serve ADS and certificates over TLS there${defaults.tls ? '; "none" does not' : ''}`,
+  )
+  if (defaults.grpc) grpc.default(hostPort(defaults.grpc), defaults.grpc)
+  if (defaults.tls) tls.default(hostPort(defaults.tls), defaults.tls)
   return command
-    .option(
-      '--grpc-addr <host:port>',
-      'serve ADS in plaintext there; port 0 picks a free one',
-      hostPort,
-      place(defaults.grpc),
-    )
-    .option(
-      '--tls-addr <host:port>',
-      `serve ADS and certificates over TLS there${defaults.tls ? '; "none" does not' : ''}`,
-      defaults.tls ? (text: string) => (text === 'none' ? text : hostPort(text)) : hostPort,
-      place(defaults.tls),
-    )
+    .addOption(grpc.argParser(hostPort))
+    .addOption(tls.argParser((text) => (defaults.tls && text === 'none' ? text : hostPort(text))))
     .option('--sds-socket <path>', 'serve the keys of all workloads by SDS on a unix socket of this user')
     .option(
       '--sds-addr <host:port>',

@@ -21,6 +21,8 @@ const VERBS = {
 
 /** Runs the command line; sets the exit status: 0 clean, 1 failures and findings, 2 misuse. */
 export async function run(args: readonly string[]): Promise<void> {
+  for (const stream of [process.stdout, process.stderr])
+    stream.off('error', unlessNobodyReads).on('error', unlessNobodyReads)
   if (args[0] === 'proxy') {
     const options = plainProxyOptions(args.slice(1))
     if (options) {
@@ -45,6 +47,11 @@ export async function run(args: readonly string[]): Promise<void> {
     if (e instanceof CommanderError) process.exitCode = e.exitCode === 0 ? 0 : 2
     else fail(e instanceof Error ? e : new CliError(String(e)))
   }
+}
+
+/** Who reads from us may have had enough, as `head` does: what is written then is lost, and the work goes on. */
+function unlessNobodyReads(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
 }
 
 function version(): string {

@@ -4,7 +4,7 @@ import { askMesh } from '../mesh/control/client.ts'
 import { findMesh } from '../mesh/control/running.ts'
 import type { SdsPlace } from '../mesh/doors/sds-door.ts'
 import { SdsAgent } from '../mesh/sds-agent/agent.ts'
-import type { CaEndpoint } from '../mesh/sds-agent/ca-client.ts'
+import { type CaEndpoint, CaRequestError } from '../mesh/sds-agent/ca-client.ts'
 import { SystemRuntime } from '../runtime-system.ts'
 import { CliError } from './errors.ts'
 
@@ -29,10 +29,13 @@ export async function runSds({ place, caName, from }: SdsOptions): Promise<void>
           token: () => read(from.tokenFile).trim(),
         }
   const log = (line: string) => process.stderr.write(`${line}\n`)
-  const starting = SdsAgent.start({ ca, place, runtime: new SystemRuntime(), log })
+  let agent: SdsAgent | undefined
+  const listening = (made: SdsAgent) => {
+    agent = made
+  }
+  const starting = SdsAgent.start({ ca, place, runtime: new SystemRuntime(), log, listening })
   // Nothing else keeps the process while the CA cannot be reached.
   const alive = setInterval(() => {}, 0x7fff_ffff)
-  let agent: SdsAgent | undefined
   const stop = () => {
     if (agent) agent.close().then(() => process.exit(0))
     else process.exit(0)
@@ -40,13 +43,24 @@ export async function runSds({ place, caName, from }: SdsOptions): Promise<void>
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
   try {
-    agent = await starting
+    const { spiffeId, address } = await starting
+    process.stdout.write(`serving SDS for ${spiffeId} at ${address}\n`)
   } catch (error) {
     clearInterval(alive)
-    throw new CliError(`no certificate: ${(error as Error).message}`)
+    throw error instanceof CaRequestError ? new CliError(`no certificate: ${error.message}${advice(error)}`) : error
   }
-  process.stdout.write(`serving SDS for ${agent.spiffeId} at ${agent.address}\n`)
 }
+
+/** What to do when the CA does not take the token; it tells nobody but its own log why. */
+function advice({ code }: CaRequestError): string {
+  if (code !== GRPC_UNAUTHENTICATED) return ''
+  return (
+    ': the token must be of this control plane, for its audience and not expired ' +
+    '(dinghy create token NAME --audience istio-ca); the log of the control plane says more'
+  )
+}
+
+const GRPC_UNAUTHENTICATED = 16
 
 /** The CA of a running mesh, which is asked for a token too. */
 async function ofMesh(account: string, pid: number | undefined, serverName: string): Promise<CaEndpoint> {

@@ -121,7 +121,7 @@ function printEvent(event: MeshEvent, running: boolean): void {
       process.stderr.write(`${pc.yellow('warning:')} ${event.workload}: ${event.message}\n`)
       break
     case 'warning':
-      process.stderr.write(`${pc.yellow('warning:')} ${event.message}\n`)
+      process.stderr.write(`${warningLine(event.message)}\n`)
       break
     case 'log':
       process.stdout.write(`${pc.dim(`${event.workload} |`)} ${event.line}\n`)
@@ -138,6 +138,12 @@ function printEvent(event: MeshEvent, running: boolean): void {
       )
       break
   }
+}
+
+/** A message that begins with its place, `FILE:LINE:COLUMN: `, has the word after it, as problems have. */
+function warningLine(message: string): string {
+  const [, place = '', text] = /^(\S+:\d+:\d+: )?(.*)$/s.exec(message) ?? []
+  return `${place}${pc.yellow('warning:')} ${text}`
 }
 
 /** `client ejected reviews-v1 (10.244.0.5:9080) from outbound|9080||reviews…: consecutive_5xx, ejection 2`. */

@@ -13,14 +13,14 @@ export class Complaints {
   #about: readonly unknown[] = []
   #problems: readonly Problem[] = []
 
-  /** What is new in a context. */
-  news(context: PushContext): Problem[] {
+  /** What is new in a context at `now`, wall clock in ms. */
+  news(context: PushContext, now: number): Problem[] {
     const { snapshot, gatewayApi } = context
     const all = new Map(
       [
         ...statusProblems(snapshot, gatewayApi),
         ...gatewayProblems(context),
-        ...secretProblems(context),
+        ...secretProblems(context, now),
         ...authorizerProblems(context),
         ...danglingRoutes(context),
         ...this.#certain(context),

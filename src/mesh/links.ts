@@ -150,21 +150,29 @@ function isSame(a: PushContext, b: PushContext): boolean {
   return a.clusterMemo === b.clusterMemo && kinds.every((kind) => a.snapshot.list(kind) === b.snapshot.list(kind))
 }
 
-function pairs(links: readonly Link[]): Map<string, Link> {
-  const out = new Map<string, Link>()
-  for (const link of links)
-    for (const client of link.clients)
-      out.set(JSON.stringify([client, link.hostname, link.port, link.subset, link.server]), link)
+/** Links by where they lead. */
+function byEnd(links: readonly Link[]): Map<string, Link[]> {
+  const out = new Map<string, Link[]>()
+  for (const link of links) {
+    const key = endKey(link)
+    const known = out.get(key)
+    if (known) known.push(link)
+    else out.set(key, [link])
+  }
   return out
 }
 
+const endKey = ({ hostname, port, subset, server }: Link): string => JSON.stringify([hostname, port, subset, server])
+
 function changesOf(before: readonly Link[], after: readonly Link[]): string[] {
-  const old = pairs(before)
+  const old = byEnd(before)
   const changed = after.flatMap((link) => {
-    const clients = link.clients.filter((client) => {
-      const known = old.get(JSON.stringify([client, link.hostname, link.port, link.subset, link.server]))
-      return known !== undefined && effectOf(known) !== effectOf(link)
-    })
+    const effect = effectOf(link)
+    const others = old.get(endKey(link))?.filter((known) => effectOf(known) !== effect) ?? []
+    // Mostly there are none: to look at each client of each link takes its time.
+    if (others.length === 0) return []
+    const differs = new Set(others.flatMap((known) => known.clients.map(clientKey)))
+    const clients = link.clients.filter((client) => differs.has(clientKey(client)))
     return clients.length > 0 ? [{ ...link, clients }] : []
   })
   return linkRows(changed).map((row) => {
@@ -177,6 +185,8 @@ function changesOf(before: readonly Link[], after: readonly Link[]): string[] {
     return `${clients} → ${row.target} ${how}`
   })
 }
+
+const clientKey = (client: Link['clients'][number]): string => JSON.stringify(client)
 
 /** What a change of is worth telling: not where a rule stands in its file. */
 function effectOf(link: Link): string {

@@ -178,7 +178,7 @@ export class Mesh {
     await keysFetched(this.#plane.pilot, true)
     await synced(this.#plane)
     this.#started = true
-    this.#problems(this.#complaints.news(this.#plane.pilot.context))
+    this.#problems(this.#complaints.news(this.#plane.pilot.context, this.#runtime.wallNow()))
     this.#linkChanges.news(this.#plane.pilot.context)
     const unfollow = this.#plane.pilot.onPush((context) => this.#pushed(context))
     const unwatch = this.#store.subscribe((change) => this.#changed(change))
@@ -354,7 +354,7 @@ export class Mesh {
   /** What is gone from it stops once every sidecar has heard of that. */
   #pushed(context: PushContext): void {
     const { registry } = context
-    this.#problems(this.#complaints.news(context))
+    this.#problems(this.#complaints.news(context, this.#runtime.wallNow()))
     for (const summary of this.#linkChanges.news(context)) this.#event({ type: 'changed', summary })
     this.#instances
       .retire(registry, () => synced(this.#plane))

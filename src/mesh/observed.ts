@@ -15,12 +15,21 @@ export interface Observed {
   readonly attempts: number
   /** `ip:port` of the endpoints that were tried, in order. */
   readonly tried: readonly string[]
+  /** Why the sidecar of the endpoint answered for its app, as `rbac_access_denied_matched_policy[none]`; absent when it did not. */
+  readonly refusal?: string
 }
 
 /** Takes down the outbound requests of one pod's sidecar. */
 export interface StreamRecorder {
   readonly podIp: string
   note(info: StreamInfo): void
+}
+
+interface Wanted {
+  readonly podIp: string
+  seen: Observed | undefined
+  /** What sidecars of servers answered for their apps, by pod IP. */
+  refusals?: Map<string, string>
 }
 
 const REQUEST_ID = headerName('x-request-id')
@@ -30,7 +39,7 @@ const REQUEST_ID = headerName('x-request-id')
  * fetched. Requests of others cost one look at an empty map.
  */
 export class StreamObserver {
-  readonly #wanted = new Map<string, { readonly podIp: string; seen: Observed | undefined }>()
+  readonly #wanted = new Map<string, Wanted>()
 
   readonly #recorders = new Set<StreamRecorder>()
   /** The pods whose sidecars tell. */
@@ -41,7 +50,10 @@ export class StreamObserver {
     this.#watched.add(podIp)
     return (info, listener) => {
       // Apps pass request ids on, so other sidecars, and this one's inbound side, see the same.
-      if (listener.direction !== 'outbound') return
+      if (listener.direction !== 'outbound') {
+        if (this.#wanted.size > 0) this.#noteServer(podIp, info)
+        return
+      }
       if (this.#wanted.size > 0) this.#note(podIp, info)
       if (this.#recorders.size > 0)
         for (const recorder of this.#recorders) if (recorder.podIp === podIp) recorder.note(info)
@@ -54,7 +66,18 @@ export class StreamObserver {
       (id === undefined ? undefined : this.#wanted.get(id)) ??
       this.#wanted.get(peerKey(info.downstream.directRemote.port))
     if (wanted?.podIp !== podIp || wanted.seen) return
-    wanted.seen = observedOf(info)
+    const seen = observedOf(info)
+    const server = seen.host === undefined ? undefined : wanted.refusals?.get(seen.host.replace(/:\d+$/, ''))
+    wanted.seen = server === undefined ? seen : { ...seen, refusal: server }
+  }
+
+  /** What the sidecar of the endpoint says; a moment before that of the client, who gets the answer from it. */
+  #noteServer(podIp: string, info: StreamInfo): void {
+    const id = info.request?.get(REQUEST_ID)
+    const wanted = id === undefined ? undefined : this.#wanted.get(id)
+    if (!wanted || wanted.seen || isFromUpstream(info) || info.responseCodeDetails === undefined) return
+    wanted.refusals ??= new Map()
+    wanted.refusals.set(podIp, info.responseCodeDetails)
   }
 
   /** From now on the recorder is told of every outbound request of its pod; returns the way to stop that. */

@@ -22,7 +22,9 @@ import { resourcesOf, secretsFor } from './resources.ts'
 import { PushContext } from './scope/push-context.ts'
 import { SecretRenewal } from './secret-renewal.ts'
 import { identityOf } from './secrets.ts'
+import { strangerTo } from './stranger.ts'
 import { Troubles } from './troubles.ts'
+import { SpiffeAnchors } from './trust/spiffe-anchors.ts'
 import { Versions } from './versions.ts'
 
 /** What a pilot is made of. */
@@ -76,6 +78,7 @@ export class Pilot implements ResourceSource {
   readonly #patches: PatchReport
   readonly #troubles: Troubles
   readonly #keys: IssuerKeys
+  readonly #anchors: SpiffeAnchors
   /** Those that wait for keys, as istiod does not answer before it has them. */
   readonly #held = new Set<Client>()
   /** Told when nobody waits for keys any more. */
@@ -101,10 +104,11 @@ export class Pilot implements ResourceSource {
     const { runtime, meshDial } = options
     const { variable } = this.env
     this.#keys = new IssuerKeys({ runtime, variable, dial: meshDial, onChange: () => this.#keysChanged(), warn })
+    this.#anchors = new SpiffeAnchors({ runtime, variable, dial: meshDial, onChange: () => this.#changed(), warn })
     const { ca } = options
     this.#renewal = ca && this.#renewalOf(ca, warn)
     this.#versions = new Versions(options.runtime.uuid().slice(0, 8))
-    this.#context = new PushContext(this.#read(), this.env, this.#allotter)
+    this.#context = this.#contextOf(this.#read())
     this.statuses = new StatusBook(() => options.runtime.wallNow())
     this.statuses.update(this.#context.gatewayApi.statuses)
     this.#troubles.pushed(this.#context)
@@ -120,7 +124,13 @@ export class Pilot implements ResourceSource {
       this.#added = keepUnchanged(this.#added, additions(store.snapshot))
       this.#snapshot = overlaid(store.snapshot, this.#added)
     }
+    this.#anchors.follow(this.#snapshot)
     return this.#snapshot
+  }
+
+  #contextOf(snapshot: ObjectSnapshot, before?: PushContext): PushContext {
+    const fetched = { jwks: this.#keys.known, anchors: this.#anchors.roots }
+    return new PushContext(snapshot, this.env, this.#allotter, before, fetched)
   }
 
   /** What the latest push was made from. */
@@ -170,6 +180,9 @@ export class Pilot implements ResourceSource {
     this.#patches.close()
     this.#troubles.close()
     this.#keys.close()
+    this.#anchors.close()
+    this.#held.clear()
+    for (const tell of this.#awaitingKeys.splice(0)) tell()
   }
 
   connected(connection: AdsConnection): void {
@@ -234,7 +247,7 @@ export class Pilot implements ResourceSource {
       this.#changed()
       return
     }
-    this.#context = new PushContext(this.#snapshot, this.env, this.#allotter, this.#context, this.#keys.known)
+    this.#context = this.#contextOf(this.#snapshot, this.#context)
     if (!this.#preparing) this.#serveAll()
     else for (const client of [...this.#held]) this.#serve(client)
   }
@@ -242,7 +255,7 @@ export class Pilot implements ResourceSource {
   #push(): void {
     this.#lastPush = this.#options.runtime.now()
     this.#pushes++
-    this.#context = new PushContext(this.#read(), this.env, this.#allotter, this.#context, this.#keys.known)
+    this.#context = this.#contextOf(this.#read(), this.#context)
     this.statuses.update(this.#context.gatewayApi.statuses)
     this.#troubles.pushed(this.#context)
     const preparation = this.#options.beforePush?.(this.#context)
@@ -360,21 +373,6 @@ export class Pilot implements ResourceSource {
       warn,
     })
   }
-}
-
-/**
- * Why a client that has proved an identity is not the proxy that it says it is; undefined when it is, or where nobody has to
- * prove anything (pilot/pkg/xds/auth.go checkConnectionIdentity).
- */
-function strangerTo(proxy: ProxyNode, identities: readonly string[] | undefined): string | undefined {
-  if (!identities) return undefined
-  const stated = proxy.metadata.SERVICE_ACCOUNT
-  const account = typeof stated === 'string' ? stated : ''
-  const known = identities.some((id) => {
-    const [, namespace, name] = /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(id) ?? []
-    return namespace === proxy.namespace && (account === '' || name === account)
-  })
-  return known ? undefined : `no identities ([${identities.join(' ')}]) matched ${proxy.namespace}/${account}`
 }
 
 /** A node as it came over xDS. */

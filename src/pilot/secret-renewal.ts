@@ -18,6 +18,8 @@ export interface RenewalOptions<Client> {
 
 /** Renewal never comes in shorter steps than this, whatever the lifetime: ms. */
 const MIN_STEP_MS = 1000
+/** After this time nobody waits for answers any more, ms. */
+const PATIENCE_MS = 60_000
 /** How long it takes, at least and at most, until it is looked again whether all have answered, ms. */
 const LOOK_MS = [1, 50] as const
 
@@ -78,9 +80,10 @@ export class SecretRenewal<Client> {
 
   #delivered(): Promise<void> {
     const { runtime, answered } = this.#options
+    const end = runtime.now() + PATIENCE_MS
     return new Promise((resolve) => {
       const look = (wait: number) => {
-        if (this.#closed || answered()) resolve()
+        if (this.#closed || answered() || runtime.now() > end) resolve()
         else runtime.after(wait, () => look(Math.min(2 * wait, LOOK_MS[1])))
       }
       look(LOOK_MS[0])

@@ -63,8 +63,7 @@ function ownCertificate(push: PushContext, ca: Ca, proxy: ProxyNode): Secret | u
 }
 
 function trustBundle(push: PushContext, ca: Ca): string {
-  const more = push.mesh.caCertificates?.flatMap((known) => known.pem ?? []) ?? []
-  return [ca.rootPem, ...more].join('')
+  return [ca.rootPem, ...push.trustAnchors.filter((root) => !ca.rootPem.includes(root))].join('')
 }
 
 // `kubernetes://name` or `kubernetes://namespace/name`, and the same with `-cacert` for the roots.

@@ -40,12 +40,10 @@ export async function listenGrpcTls(
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure())
   const server = tls.createServer(
     {
-      ...material,
+      ...contextOf(material),
       requestCert: true,
       rejectUnauthorized: false,
-      minVersion: 'TLSv1.2',
       ALPNProtocols: ['h2'],
-      secureOptions: constants.SSL_OP_NO_TICKET,
     },
     (socket) => {
       socket.on('error', () => socket.destroy())
@@ -61,9 +59,14 @@ export async function listenGrpcTls(
   return {
     port,
     address: `${at.host.includes(':') ? `[${at.host}]` : at.host}:${port}`,
-    update: (next) => server.setSecureContext(next),
+    update: (next) => server.setSecureContext(contextOf(next)),
     close: () => close(server, sockets, () => shutDown(grpc)),
   }
+}
+
+/** What of the settings goes with the certificates: all of it is set anew with these. */
+function contextOf(material: ServerTls): tls.SecureContextOptions {
+  return { ...material, minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_TICKET }
 }
 
 /**

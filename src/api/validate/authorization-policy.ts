@@ -6,6 +6,7 @@ import type {
   Source,
 } from '../kinds/authorization-policy.ts'
 import { own } from '../own.ts'
+import { closest } from '../suggest.ts'
 import { checkSelector, isAddress, isCidr } from './names.ts'
 import type { Scope } from './scope.ts'
 import { each } from './scope.ts'
@@ -161,7 +162,8 @@ function checkCondition(scope: Scope, condition: Condition): void {
       at.error(`"${key}": must be of the form ${map.replace(/\.$/, '.NAME')}[…]`)
   } else if (key === 'destination.namespace') at.error('the namespace is that of the policy: leave this out')
   else if (key.startsWith('destination.labels')) at.error('write a selector instead')
-  else if (!PLAIN_KEYS.includes(key) && own(KEYS, key) === undefined) at.error(`"${key}" is no attribute`)
+  else if (!PLAIN_KEYS.includes(key) && own(KEYS, key) === undefined)
+    at.error(`"${key}" is no attribute${nearestKey(key)}`)
   for (const [field, list] of [
     ['values', values],
     ['notValues', notValues],
@@ -169,6 +171,13 @@ function checkCondition(scope: Scope, condition: Condition): void {
     checkNotEmpty(scope.at(field), list)
     own(KEYS, key)?.(scope.at(field), list)
   }
+}
+
+/** What was meant, of the keys with a name in brackets with that name. */
+function nearestKey(key: string): string {
+  const [, start = key, name = ''] = /^([^[]*)(\[.*)$/.exec(key) ?? []
+  const found = closest(start, name === '' ? [...PLAIN_KEYS, ...Object.keys(KEYS)] : MAP_KEYS)
+  return found === undefined ? '' : `: did you mean "${found}${name}"?`
 }
 
 const KEYS: Record<string, (scope: Scope, values: readonly string[]) => void> = {

@@ -8,6 +8,7 @@ import { checkPort, fqdnFault, isAddress, isLabel, wildcardFault } from './names
 import type { Scope } from './scope.ts'
 import { each } from './scope.ts'
 import { checkConnectionPool, checkOutlierDetection } from './traffic-policy.ts'
+import { checkTrustAnchor } from './trust-anchor.ts'
 import { checkDuration } from './values.ts'
 
 /** MeshConfig (agent.ValidateMeshConfig). */
@@ -53,6 +54,7 @@ export function checkMeshConfig(scope: Scope, spec: MeshConfig): void {
   }
   checkRetry(scope.at('defaultHttpRetryPolicy'), spec.defaultHttpRetryPolicy)
   checkRetry(scope.at('defaultInboundHttpRetryPolicy'), spec.defaultInboundHttpRetryPolicy)
+  each(scope.at('caCertificates'), spec.caCertificates, checkTrustAnchor)
   checkProviders(scope.at('extensionProviders'), spec.extensionProviders ?? [])
 }
 

@@ -84,6 +84,8 @@ export interface CallAnswer {
   readonly route?: string
   readonly flags?: string
   readonly details?: string
+  /** Why the sidecar of that pod answered for its app, as Envoy's %RESPONSE_CODE_DETAILS%; absent when the app did. */
+  readonly refusal?: string
   /** How often the sidecar sent it upstream. */
   readonly attempts?: number
   /** The pods (else addresses) that it was sent to, in order. */

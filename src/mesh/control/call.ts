@@ -107,6 +107,7 @@ function facts(seen: Observed | undefined, caller: Caller): Partial<CallAnswer> 
     route: seen.route,
     flags: seen.flags,
     details: seen.details,
+    refusal: seen.refusal,
     attempts: seen.attempts,
     tried: seen.tried.map((host) => caller.instanceAt(host)?.name ?? host),
   }

@@ -41,7 +41,7 @@ export interface ControlServer {
  * The control interface of a running mesh, on its own loopback address: `GET /v1/workloads`,
  * `GET /v1/workload?name=`, `GET /v1/objects?kinds=&namespace=`, `GET /v1/links`, `POST /v1/call`, and `/v1/faults[?workload=]` with GET, PUT (`{"fault": "abort 503"}`)
  * and DELETE. A request whose Host is not the interface's own address is refused, so
- * that no web page can reach it under a name of its own.
+ * that no web page can reach it under a name of its own; and so is what a browser sends for a page.
  */
 export async function startControl(target: ControlTarget, host: string, port: number): Promise<ControlServer> {
   const server = http.createServer((request, response) => {
@@ -68,7 +68,11 @@ export async function startControl(target: ControlTarget, host: string, port: nu
 
 async function answer(request: http.IncomingMessage, target: ControlTarget): Promise<[number, unknown]> {
   const local = `${request.socket.localAddress}:${request.socket.localPort}`
-  if (request.headers.host !== local) return [403, { error: `this is ${local}, not ${request.headers.host}` }]
+  const { host, origin, 'sec-fetch-site': site } = request.headers
+  if (host !== local) return [403, { error: `this is ${local}, not ${host}` }]
+  // Only browsers say these: of pages of other places, but those who type an address in come from none.
+  if (origin !== undefined || (site !== undefined && site !== 'none'))
+    return [403, { error: 'this interface is not for web pages' }]
   const url = new URL(request.url ?? '/', `http://${local}`)
   switch (`${request.method} ${url.pathname}`) {
     case 'GET /v1/workloads':

@@ -21,6 +21,8 @@ export interface AgentOptions {
   readonly place: SdsPlace
   readonly runtime: Runtime
   readonly log?: ((line: string) => void) | undefined
+  /** Takes the agent once its place is bound, before there is a certificate: closing it gives the place back. */
+  readonly listening?: ((agent: SdsAgent) => void) | undefined
 }
 
 /** After a failure it is tried again after this time, doubled each time up to the maximum, ms. */
@@ -69,6 +71,7 @@ export class SdsAgent implements ResourceSource {
     const agent = new SdsAgent(options)
     try {
       agent.#listener = await listenSds(options.place, agent.#ads)
+      options.listening?.(agent)
       while (!(await agent.#first())) await agent.#pause()
       return agent
     } catch (error) {

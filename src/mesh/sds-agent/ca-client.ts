@@ -22,11 +22,20 @@ export interface CaEndpoint {
 /** A request that was not met: a gRPC status code, and the CA's words. */
 export class CaRequestError extends Error {
   readonly code: number
-  constructor(error: ServiceError) {
-    super(error.details || error.message)
+  constructor(error: ServiceError, address: string) {
+    super(wordsOf(error.details || error.message, address))
     this.code = error.code
   }
 }
+
+/** The library's account of a connection that could not be made, without what surrounds it. */
+function wordsOf(details: string, address: string): string {
+  const [, cause] = /Last error: (?:Error: )?(.*?)\.? Resolution note: /s.exec(details) ?? []
+  if (cause === undefined) return details
+  return `${address} cannot be reached: ${cause}${UNTRUSTED.test(cause) ? ': the given roots do not vouch for it' : ''}`
+}
+
+const UNTRUSTED = /self-signed certificate|unable to (?:get|verify)/
 
 const SERVER_NAME = 'istiod.istio-system.svc'
 /** How long an answer is waited for, ms. */
@@ -49,7 +58,7 @@ export async function requestIdentity(ca: CaEndpoint, before: Identity | undefin
   const token = await ca.token()
   if (token) metadata.set('authorization', `Bearer ${token}`)
   try {
-    const { certChain } = await call(client, metadata, signingRequest(privateKey))
+    const { certChain } = await call(ca.address, client, metadata, signingRequest(privateKey))
     const leaf = new X509Certificate(certChain[0] ?? '')
     const notAfter = Date.parse(leaf.validTo)
     return new Identity({
@@ -65,7 +74,7 @@ export async function requestIdentity(ca: CaEndpoint, before: Identity | undefin
   }
 }
 
-function call(client: Client, metadata: Metadata, csr: string): Promise<IstioCertificateResponse> {
+function call(address: string, client: Client, metadata: Metadata, csr: string): Promise<IstioCertificateResponse> {
   const method = grpcService(CA_SERVICE).createCertificate!
   const request = make('istio.v1.auth.IstioCertificateRequest', { csr, validityDuration: VALIDITY_S })
   return new Promise((resolve, reject) => {
@@ -77,7 +86,7 @@ function call(client: Client, metadata: Metadata, csr: string): Promise<IstioCer
       metadata,
       { deadline: Date.now() + DEADLINE_MS },
       (error, response) => {
-        if (error || !response) reject(new CaRequestError(error!))
+        if (error || !response) reject(new CaRequestError(error!, address))
         else resolve(response)
       },
     )

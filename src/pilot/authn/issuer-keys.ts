@@ -1,11 +1,11 @@
 import type { Runtime } from '../../runtime.ts'
 import type { ProxyNode } from '../proxy.ts'
 import type { PushContext } from '../scope/push-context.ts'
-import type { JwksFetcher } from './jwks-fetch.ts'
 import type { JwksKeys } from './jwks-keys.ts'
 import { JwksResolver } from './jwks-resolver.ts'
 import { jwksSettings } from './jwks-settings.ts'
 import { jwksSources } from './jwks-source.ts'
+import { LazyFetcher } from './lazy-fetcher.ts'
 import { leadsIntoMesh, type MeshDial } from './mesh-dial.ts'
 
 /** What a pilot's keys of JWT issuers depend on. */
@@ -23,15 +23,16 @@ export interface IssuerKeysOptions {
 export class IssuerKeys {
   readonly #options: IssuerKeysOptions
   readonly #resolver: JwksResolver
-  #loading: Promise<JwksFetcher> | undefined
+  readonly #fetcher: LazyFetcher
 
   constructor(options: IssuerKeysOptions) {
     this.#options = options
     const { runtime, variable, onChange, warn } = options
+    this.#fetcher = new LazyFetcher(options)
     this.#resolver = new JwksResolver({
       runtime,
       settings: jwksSettings(variable),
-      get: async (url, timeout) => (await this.#fetcher()).get(url, timeout),
+      get: (url, timeout) => this.#fetcher.get(url, timeout),
       onChange,
       warn,
     })
@@ -55,12 +56,6 @@ export class IssuerKeys {
 
   close(): void {
     this.#resolver.close()
-    this.#loading?.then((fetcher) => fetcher.close())
-  }
-
-  /** Few meshes need its HTTP client, which takes its time to load. */
-  #fetcher(): Promise<JwksFetcher> {
-    this.#loading ??= import('./jwks-fetch.ts').then(({ JwksFetcher }) => new JwksFetcher(this.#options))
-    return this.#loading
+    this.#fetcher.close()
   }
 }

@@ -31,6 +31,7 @@ export class JwksFetcher {
   readonly #variable: (name: string) => string
   readonly #guard: (ip: string) => string | undefined
   #agents: { direct: Agent; proxied: EnvHttpProxyAgent } | undefined
+  #closed = false
 
   constructor({ runtime, variable, dial = () => undefined }: FetchOptions) {
     this.#runtime = runtime
@@ -54,6 +55,7 @@ export class JwksFetcher {
 
   /** Ends what is under way. */
   async close(): Promise<void> {
+    this.#closed = true
     const agents = this.#agents
     this.#agents = undefined
     await Promise.all([agents?.direct.destroy(), agents?.proxied.destroy()])
@@ -63,6 +65,7 @@ export class JwksFetcher {
     let url = first
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
       if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) throw new Error(`${url} is no http or https URL`)
+      if (this.#closed) throw new Error('nothing is fetched any more')
       const dispatcher = this.#agentFor(url)
       const answer = await request(url, { dispatcher, signal, headers: headersFor(url) })
       const { location } = answer.headers

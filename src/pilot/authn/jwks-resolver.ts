@@ -3,6 +3,7 @@ import type { Runtime, Timer } from '../../runtime.ts'
 import { type JwksId, type JwksKeys, jwksFault, jwksId, NO_KEYS, sameKeys } from './jwks-keys.ts'
 import type { JwksSettings } from './jwks-settings.ts'
 import type { JwksSource } from './jwks-source.ts'
+import { withoutPassword } from './mesh-dial.ts'
 
 /** Where OpenID Connect Discovery has a provider's settings. */
 const DISCOVERY = '/.well-known/openid-configuration'
@@ -163,7 +164,7 @@ export class JwksResolver {
       if (fault !== undefined) throw new Error(fault)
       if (this.#closed) return false
       entry.lastRefreshed = runtime.now()
-      if (entry.failing) this.#tell(entry, `could be fetched at last, from ${shown(url)}`)
+      if (entry.failing) this.#tell(entry, `could be fetched at last, from ${withoutPassword(url)}`)
       entry.failing = false
       if (!sameKeys(entry.keys ?? '', text)) this.#set(entry, text)
       return true
@@ -171,7 +172,7 @@ export class JwksResolver {
       if (this.#closed) return false
       const after = entry.keys ? 'those of before stay in use' : 'its tokens are refused until they can'
       if (!entry.failing)
-        this.#tell(entry, `cannot be fetched from ${shown(url)}: ${(error as Error).message}; ${after}`)
+        this.#tell(entry, `cannot be fetched from ${withoutPassword(url)}: ${(error as Error).message}; ${after}`)
       entry.failing = true
       if (entry.keys === undefined) this.#set(entry, '')
       return false
@@ -226,9 +227,6 @@ export class JwksResolver {
     this.#lastHadErrors = failed
   }
 }
-
-/** A URL without the password that it may have. */
-const shown = (url: string): string => url.replace(/\/\/[^/?#]*@/, '//')
 
 /** Where a provider's settings say that its keys are. */
 function jwksUriIn(settings: string): string {

@@ -15,6 +15,9 @@ export function hostOf(url: string): { host: string; port: number } {
   return { host: hostname.replace(/^\[|\]$/g, ''), port: port ? Number(port) : protocol === 'https:' ? 443 : 80 }
 }
 
+/** A URL without the password that it may have, for messages. */
+export const withoutPassword = (url: string): string => url.replace(/\/\/[^/?#]*@/, '//')
+
 /** Whether a URL leads to a service of the mesh. */
 export function leadsIntoMesh(dial: MeshDial | undefined, url: string): boolean {
   if (!dial || !URL.canParse(url)) return false

@@ -13,6 +13,7 @@ import { GatewayApi, withGatewayDeployments } from '../gateway-api/gateway-api.t
 import { type IngressObjects, ingressObjects } from '../ingress/conversion.ts'
 import { type Mesh, meshOf } from '../mesh.ts'
 import type { ProxyNode } from '../proxy.ts'
+import { statedAnchors } from '../trust/stated-anchors.ts'
 import { DestinationRules, type MergedRule, ruleFor } from './destination-rules.ts'
 import { DiscoveredSnapshot } from './discovery.ts'
 import { cappedExportTo } from './entry-visibility.ts'
@@ -20,6 +21,15 @@ import { PeerAuthentications } from './peer-authentication.ts'
 import { RequestAuthentications } from './request-authentications.ts'
 import { type SidecarScope, sidecarScope } from './sidecar-scope.ts'
 import { VirtualServices } from './virtual-services.ts'
+
+/** What pilot has fetched for a context; what changed is another object. */
+export interface Fetched {
+  readonly jwks: JwksKeys
+  /** Of SPIFFE bundles, each in PEM. */
+  readonly anchors: readonly string[]
+}
+
+const NOTHING_FETCHED: Fetched = { jwks: NO_KEYS, anchors: [] }
 
 /** Values that stay the same as long as what they were made from does. */
 export type Memo = Map<string, unknown>
@@ -43,6 +53,8 @@ export class PushContext {
   readonly requestAuthentications: RequestAuthentications
   /** What was fetched for them. */
   readonly jwks: JwksKeys
+  /** Roots to trust besides those of the CA, each in PEM: what MeshConfig states, and what was fetched. */
+  readonly trustAnchors: readonly string[]
   readonly envoyFilters: EnvoyFilters
   /** Computed from services, DestinationRules and PeerAuthentications. */
   readonly clusterMemo: Memo
@@ -56,8 +68,10 @@ export class PushContext {
   readonly #scopes = new Map<string, SidecarScope>()
   readonly #visible = new Map<string, readonly Service[]>()
   readonly #rules: Map<string, readonly MergedRule[]>
+  readonly fetched: Fetched
 
-  constructor(stored: Snapshot, env: PilotEnv, allotter: AddressAllotter, before?: PushContext, jwks?: JwksKeys) {
+  /** `fetched`: what came from elsewhere; default: as in `before`. */
+  constructor(stored: Snapshot, env: PilotEnv, allotter: AddressAllotter, before?: PushContext, fetched?: Fetched) {
     this.#discovered = DiscoveredSnapshot.of(stored, before === undefined ? undefined : before.#discovered)
     let snapshot = withGatewayDeployments(this.#discovered, meshOf(stored).rootNamespace, before?.snapshot)
     this.env = env
@@ -103,7 +117,10 @@ export class PushContext {
       before && sameRequests
         ? before.requestAuthentications
         : new RequestAuthentications(snapshot.list('RequestAuthentication'), mesh.rootNamespace)
-    this.jwks = jwks ?? before?.jwks ?? NO_KEYS
+    this.fetched = fetched ?? before?.fetched ?? NOTHING_FETCHED
+    this.jwks = this.fetched.jwks
+    const sameAnchors = sameMesh && this.fetched.anchors === before?.fetched.anchors
+    this.trustAnchors = before && sameAnchors ? before.trustAnchors : [...statedAnchors(mesh), ...this.fetched.anchors]
     this.envoyFilters =
       before && sameMesh && same('EnvoyFilter')
         ? before.envoyFilters
@@ -140,7 +157,7 @@ export class PushContext {
   }
 
   /** The scope of a proxy: the Sidecar that selects it, its namespace's, the root namespace's, or none. */
-  scopeOf(proxy: ProxyNode): SidecarScope {
+  scopeOf(proxy: Pick<ProxyNode, 'type' | 'namespace' | 'labels'>): SidecarScope {
     const object = proxy.type === 'sidecar' ? this.sidecarFor(proxy) : undefined
     const key = `${proxy.namespace}\0${object ? `${object.metadata.namespace}/${object.metadata.name}` : ''}`
     let scope = this.#scopes.get(key)

@@ -47,7 +47,12 @@ export function mutateQuery(path: string, mutations: readonly QueryMutation[], i
 }
 
 /** The parameters of a path's query by name, decoded to a character per byte (parseAndDecodeQueryString). */
-export function decodedQuery(path: string): Map<string, string[]> {
+export const decodedQuery = (path: string): Map<string, string[]> => parseQuery(path, decode)
+
+/** The same as they are written (parseQueryString). */
+export const rawQuery = (path: string): Map<string, string[]> => parseQuery(path, (text) => text)
+
+function parseQuery(path: string, decode: (text: string) => string): Map<string, string[]> {
   const question = path.indexOf('?')
   const query = new Map<string, string[]>()
   const parts = question < 0 ? [] : path.slice(question + 1).split('&')

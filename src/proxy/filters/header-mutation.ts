@@ -7,6 +7,8 @@ import type { Runtime } from '../../runtime.ts'
 import { Problems } from '../http/config.ts'
 import type { FilterSlot } from '../http/filter-slot.ts'
 import type { HeaderMap, RequestHead, ResponseHead } from '../http/headers.ts'
+import { unsendableReply } from '../http/local-replies.ts'
+import { isHeaderValue } from '../http/mutation-rules.ts'
 import { MutationList } from '../http/router/mutation-list.ts'
 import { HeadersStatus, type HttpFilter, type HttpFilterKind, TrailersStatus } from './filter.ts'
 import { compileQueryMutation, mutateQuery, type QueryMutation } from './header-mutation-query.ts'
@@ -62,11 +64,17 @@ class HeaderMutationFilter implements HttpFilter {
   }
 
   decodeHeaders(head: RequestHead, _end: boolean, slot: FilterSlot): HeadersStatus {
+    let decoded = false
     for (const level of this.levels(slot)) {
       level.request.apply(head, slot.info)
-      if (level.query.length > 0) head.path = mutateQuery(head.path, level.query, slot.info)
+      if (level.query.length === 0) continue
+      head.path = mutateQuery(head.path, level.query, slot.info)
+      decoded = true
     }
-    return HeadersStatus.CONTINUE
+    if (!decoded || isHeaderValue(head.path)) return HeadersStatus.CONTINUE
+    // What was escaped in the query is no more.
+    slot.sendLocalReply(unsendableReply('invalid header value for: :path'))
+    return HeadersStatus.STOP
   }
 
   decodeTrailers(trailers: HeaderMap, slot: FilterSlot): TrailersStatus {

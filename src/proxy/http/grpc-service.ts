@@ -1,13 +1,10 @@
-import type { HeaderValue, RetryPolicy as RetryPolicyProto } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { GrpcService as GrpcServiceProto } from '#gen/envoy/config/core/v3/grpc_service_pb.js'
 import type { Runtime } from '../../runtime.ts'
-import { make } from '../../xds/messages.ts'
 import { ConfigError } from '../context.ts'
 import { durationMs, Problems } from './config.ts'
+import { headersToSet, ownRetryPolicy } from './own-request-config.ts'
 import { HeaderMutation } from './router/header-mutation.ts'
-import { RetryPolicy } from './router/retry-policy.ts'
-
-const OVERWRITE = 2
+import type { RetryPolicy } from './router/retry-policy.ts'
 
 /** A gRPC service that filters call, as configs name it: a cluster, and what goes with each call. */
 export class GrpcService {
@@ -43,35 +40,4 @@ export class GrpcService {
       new HeaderMutation([], [], runtime)
     problems.throwIfAny()
   }
-}
-
-/**
- * The retry policy of a request of the proxy's own (source/common/http/utility.cc convertCoreToRouteRetryPolicy): it
- * waits longer between attempts than a route's does. Throws ConfigError.
- */
-export function ownRetryPolicy(config: RetryPolicyProto | undefined): RetryPolicy | undefined {
-  if (config === undefined) return undefined
-  const { retryBackOff: backOff, numRetries, retryHostPredicate, retryPriority } = config
-  const problems = new Problems()
-  if (retryHostPredicate.length > 0) problems.add('retry_policy.retry_host_predicate', 'not supported')
-  if (retryPriority !== undefined) problems.add('retry_policy.retry_priority', 'not supported')
-  problems.throwIfAny()
-  const baseInterval = backOff?.baseInterval ?? { seconds: 1n, nanos: 0 }
-  const maxInterval = backOff?.maxInterval ?? { seconds: baseInterval.seconds * 10n, nanos: baseInterval.nanos * 10 }
-  return new RetryPolicy(
-    make('envoy.config.route.v3.RetryPolicy', {
-      retryOn: config.retryOn,
-      ...(numRetries === undefined ? {} : { numRetries }),
-      retryBackOff: { baseInterval, maxInterval },
-      perTryTimeout: maxInterval,
-    }),
-  )
-}
-
-/** Headers of a config that replace those of the same name. Throws ConfigError. */
-export function headersToSet(headers: readonly HeaderValue[], runtime: Runtime): HeaderMutation {
-  const options = headers.map((header) =>
-    make('envoy.config.core.v3.HeaderValueOption', { header, appendAction: OVERWRITE as never }),
-  )
-  return new HeaderMutation(options, [], runtime)
 }

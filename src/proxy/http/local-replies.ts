@@ -17,6 +17,11 @@ function reply(status: number, body: string, details: string, flag?: ResponseFla
   return { status, body, details, flag, grpcStatus }
 }
 
+/** Answers a request that filters have made unfit to be sent on; `problem` says how (source/common/router/upstream_codec_filter.cc). */
+export function unsendableReply(problem: string): LocalReply {
+  return reply(503, problem, `filter_removed_required_request_headers{${problem.replace(/\s/g, '_')}}`, 'DPE')
+}
+
 /**
  * Every fixed answer of connection manager and router, with the words and flags that logs and clients see
  * (source/common/http/conn_manager_impl.cc, source/common/router/router.cc, envoy/stream_info/stream_info.h).

@@ -80,7 +80,8 @@ const INPUTS: Readonly<Record<string, (config: Message) => Input>> = {
 function lookUp(value: unknown, keys: readonly string[]): unknown {
   let found = value
   for (const key of keys) {
-    if (found === null || typeof found !== 'object' || Array.isArray(found)) return undefined
+    if (found === null || typeof found !== 'object' || Array.isArray(found) || !Object.hasOwn(found, key))
+      return undefined
     found = (found as Record<string, unknown>)[key]
   }
   return found

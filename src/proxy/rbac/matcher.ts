@@ -12,6 +12,7 @@ import { IpRanges } from '../http/addresses.ts'
 import type { RequestHead } from '../http/headers.ts'
 import { HeaderMatcher } from '../http/router/header-matcher.ts'
 import { MetadataMatcher } from '../http/router/metadata-matcher.ts'
+import { pathEnd } from '../http/router/rewrite.ts'
 import { compileStringMatcher } from '../http/router/string-matcher.ts'
 import { parseCidr } from '../listener/cidr.ts'
 import type { Subject } from '../matching/subject.ts'
@@ -69,8 +70,7 @@ export const not = (matcher: Matcher): Matcher => test(`not ${matcher}`, (subjec
 /** The path without query and fragment; empty without a request. */
 export function pathOf(head: RequestHead | undefined): string {
   const path = head?.path ?? ''
-  const end = path.search(/[?#]/)
-  return end < 0 ? path : path.slice(0, end)
+  return path.slice(0, pathEnd(path))
 }
 
 /** A header of the request; there is none without a request. */

@@ -1,9 +1,8 @@
 import type { FilterSlot } from '../../http/filter-slot.ts'
 import { headerName, type RequestHead } from '../../http/headers.ts'
-import type { LocalReply } from '../../http/local-replies.ts'
-import { isHeaderName } from '../../http/mutation-rules.ts'
+import { type LocalReply, unsendableReply } from '../../http/local-replies.ts'
 import type { Cluster } from '../../upstream/cluster.ts'
-import { changeRequest } from './request-changes.ts'
+import { changeRequest, unsendablePart } from './request-changes.ts'
 import { areHeaders, describeAnswer, fitsResponse } from './response-changes.ts'
 import type { ExtAuthzSettings } from './settings.ts'
 import type { ExtAuthzShared } from './shared.ts'
@@ -74,22 +73,14 @@ function permit(
   }
   shared.stats.count('ok', cluster)
   if (settings.shadow) note(slot, 'OK', 200, undefined)
-  const broken = unfitName(verdict)
-  if (broken !== undefined) {
-    const details = `filter_removed_required_request_headers{invalid header name: ${broken}}`
-    slot.sendLocalReply({ status: 503, body: `invalid header name: ${broken}`, details, flag: 'DPE' })
+  const problem = unsendablePart(verdict, settings, slot.request)
+  if (problem !== undefined) {
+    slot.sendLocalReply(unsendableReply(problem))
     return 'answered'
   }
   const { responseToAdd, responseToSet, responseToAddIfAbsent, responseToOverwriteIfPresent } = verdict
   const more = [responseToAdd, responseToSet, responseToAddIfAbsent, responseToOverwriteIfPresent]
   return more.some((list) => list.length > 0) ? 'changes-response' : 'passes'
-}
-
-/** The name of a header that no request can have, where nobody looked at it before; upstream it would be another request. */
-function unfitName({ headersToSet, headersToAdd, headersToAppend }: Verdict): string | undefined {
-  for (const list of [headersToSet, headersToAdd, headersToAppend])
-    for (const [name] of list) if (!isHeaderName(name)) return name.toLowerCase()
-  return undefined
 }
 
 /** Whether the route may be another one after the changes. */

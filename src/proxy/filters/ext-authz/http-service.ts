@@ -1,7 +1,7 @@
 import type { HttpService as HttpServiceProto } from '#gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
 import type { Runtime } from '../../../runtime.ts'
 import { durationMs, Problems } from '../../http/config.ts'
-import { headersToSet, ownRetryPolicy } from '../../http/grpc-service.ts'
+import { headersToSet, ownRetryPolicy } from '../../http/own-request-config.ts'
 import { HeaderMutation } from '../../http/router/header-mutation.ts'
 import type { RetryPolicy } from '../../http/router/retry-policy.ts'
 import { DEFAULT_TIMEOUT_MS } from './authorizer.ts'

@@ -4,14 +4,12 @@ import { compileStringMatcher, plainMatcher, type StringMatcher } from '../../ht
 
 /** Which header names a list means. */
 export class NameMatchers {
-  readonly empty: boolean
   private readonly matchers: readonly StringMatcher[]
   private readonly inverted: boolean
 
   private constructor(matchers: readonly StringMatcher[], inverted = false) {
     this.matchers = matchers
     this.inverted = inverted
-    this.empty = matchers.length === 0
   }
 
   /** `always`: names that it means in any case. Throws ConfigError. */

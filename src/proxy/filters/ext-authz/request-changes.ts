@@ -2,6 +2,7 @@ import type { FilterSlot } from '../../http/filter-slot.ts'
 import { headerName, type RequestHead } from '../../http/headers.ts'
 import { isHeaderName, isHeaderValue, type MutationCheck, type MutationKind } from '../../http/mutation-rules.ts'
 import { requestSingles } from '../../http1/joined.ts'
+import { rawQuery, withQuery } from '../header-mutation-query.ts'
 import type { ExtAuthzSettings } from './settings.ts'
 import type { HeaderPair, Verdict } from './verdict.ts'
 
@@ -17,12 +18,30 @@ export function changeRequest(verdict: Verdict, settings: ExtAuthzSettings, slot
     return true
   }
   if (!change(verdict.headersToSet, 'set', set)) return false
-  if (!change(verdict.headersToAddIfAbsent, 'set', addIfAbsent)) return false
-  if (!change(verdict.headersToOverwriteIfPresent, 'set', overwrite)) return false
   if (!change(verdict.headersToAdd, 'set', add)) return false
   if (!change(verdict.headersToAppend, 'append', append)) return false
   return remove(verdict.headersToRemove, settings, head) && changeQuery(verdict, settings, head)
 }
+
+/**
+ * What of a changed request cannot be sent, in the words of Envoy's router, which looks at the whole head
+ * (source/common/http/header_utility.cc checkValidRequestHeaders); undefined: it all can.
+ */
+export function unsendablePart(verdict: Verdict, settings: ExtAuthzSettings, head: RequestHead): string | undefined {
+  for (const list of [verdict.headersToSet, verdict.headersToAdd, verdict.headersToAppend]) {
+    for (const [given, value] of list) {
+      const name = given.toLowerCase()
+      if (!isHeaderName(name)) return `invalid header name: ${name}`
+      // Rules have left out such values, and what was to join a header that is not there is nowhere.
+      if (isHeaderValue(value) || settings.rules !== undefined || name.startsWith(':')) continue
+      if (name !== 'host' && head.has(headerName(name))) return `invalid header value for: ${name}`
+    }
+  }
+  for (const name of PSEUDO) if (!isHeaderValue(pseudo(head, name) ?? '')) return `invalid header value for: ${name}`
+  return undefined
+}
+
+const PSEUDO = [':authority', ':path', ':method', ':scheme']
 
 type Apply = (head: RequestHead, name: string, value: string) => void
 
@@ -52,14 +71,6 @@ function add(head: RequestHead, name: string, value: string): void {
   if (name.startsWith(':') || name === 'host') set(head, name, `${pseudo(head, name) ?? ''},${value}`)
   else if (requestSingles.has(headerName(name).hash)) append(head, name, value) || head.add(headerName(name), value)
   else head.add(headerName(name), value)
-}
-
-function addIfAbsent(head: RequestHead, name: string, value: string): void {
-  if (firstValue(head, name) === undefined) set(head, name, value)
-}
-
-function overwrite(head: RequestHead, name: string, value: string): void {
-  if (firstValue(head, name) !== undefined) set(head, name, value)
 }
 
 /** Joins the first line of that name, if there is one; further lines stay as they are. */
@@ -110,28 +121,14 @@ function changeQuery(
   head: RequestHead,
 ): boolean {
   if (queryToSet.length === 0 && queryToRemove.length === 0) return true
-  const at = head.path.indexOf('?')
-  const query = parseQuery(at < 0 ? '' : head.path.slice(at + 1))
+  const query = rawQuery(head.path)
   for (const [name, value] of queryToSet) {
     if (validates && !(isUrlEncoded(name) && isUrlEncoded(value))) return false
     query.set(name, [value])
   }
   for (const name of queryToRemove) query.delete(name)
-  const pairs = [...query.keys()].sort().flatMap((name) => query.get(name)!.map((value) => `${name}=${value}`))
-  head.path = (at < 0 ? head.path : head.path.slice(0, at)) + (pairs.length === 0 ? '' : `?${pairs.join('&')}`)
+  head.path = withQuery(head.path, query)
   return true
-}
-
-function parseQuery(text: string): Map<string, string[]> {
-  const query = new Map<string, string[]>()
-  const parts = text.split('&')
-  if (parts.at(-1) === '') parts.pop()
-  for (const part of parts) {
-    const eq = part.indexOf('=')
-    const name = eq < 0 ? part : part.slice(0, eq)
-    query.set(name, [...(query.get(name) ?? []), eq < 0 ? '' : part.slice(eq + 1)])
-  }
-  return query
 }
 
 /** source/common/http/utility.cc PercentEncoding::queryParameterIsUrlEncoded */

@@ -35,7 +35,8 @@ export function changeResponse(verdict: Verdict, head: ResponseHead, room: numbe
 
 /** Gives an answer of the filter's own the headers of the authorizer's. */
 export function describeAnswer(verdict: Verdict, head: ResponseHead): void {
-  for (const [name] of verdict.headersToSet) if (!name.startsWith(':')) head.remove(headerName(name))
+  for (const [name] of verdict.headersToSet)
+    if (isHeaderName(name) && !name.startsWith(':')) head.remove(headerName(name))
   for (const [name, value] of verdict.headersToSet) addHeader(head, name, value)
 }
 
@@ -47,12 +48,17 @@ function has(head: ResponseHead, name: string): boolean {
 }
 
 function setHeader(head: ResponseHead, name: string, value: string): void {
+  if (!isHeaderName(name)) return
   if (name.startsWith(':')) setStatus(head, name, value)
   else head.set(headerName(name), value)
 }
 
-/** Another line; of a header that a response has once, another value in its line. */
+/**
+ * Another line; of a header that a response has once, another value in its line. What can be no name is left out, even
+ * where Envoy does not look at it: the line might be more than one.
+ */
 function addHeader(head: ResponseHead, name: string, value: string): void {
+  if (!isHeaderName(name)) return
   if (name.startsWith(':')) {
     setStatus(head, name, value)
     return

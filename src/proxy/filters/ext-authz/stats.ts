@@ -8,7 +8,6 @@ type Shared = 'ok' | 'denied' | 'error' | 'invalid' | 'failure_mode_allowed'
 export class ExtAuthzStats {
   readonly disabled: Counter
   readonly ignoredMetadata: Counter
-  readonly stateCollision: Counter
   readonly requestLimits: Counter
   readonly responseLimits: Counter
   readonly shadowDenied: Counter
@@ -24,7 +23,7 @@ export class ExtAuthzStats {
     const counter = (name: string): Counter => stats.counter(`${prefix}${here}${name}`)
     this.disabled = counter('disabled')
     this.ignoredMetadata = counter('ignored_dynamic_metadata')
-    this.stateCollision = counter('filter_state_name_collision')
+    counter('filter_state_name_collision')
     counter('omitted_response_headers')
     this.requestLimits = counter('request_header_limits_reached')
     this.responseLimits = counter('response_header_limits_reached')

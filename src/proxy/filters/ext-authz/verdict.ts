@@ -15,8 +15,6 @@ export class Verdict {
   readonly headersToAdd: HeaderPair[] = []
   /** Join those that the request has. */
   readonly headersToAppend: HeaderPair[] = []
-  readonly headersToAddIfAbsent: HeaderPair[] = []
-  readonly headersToOverwriteIfPresent: HeaderPair[] = []
   headersToRemove: readonly string[] = []
   readonly responseToAdd: HeaderPair[] = []
   readonly responseToSet: HeaderPair[] = []

@@ -126,12 +126,13 @@ export class Authenticator {
       added = true
     }
     if (config.clearRouteCache && (added || config.payloadInMetadata !== '')) this.clearsRoute = true
-    if (!config.forward) found.location.remove(verification.head)
+    if (!config.forward) verification.remove(found.location)
     if (config.headerInMetadata !== '') verification.extract(config.headerInMetadata, token.header)
     if (config.payloadInMetadata !== '') {
       const { spaceDelimited } = provider
-      const payload = spaceDelimited.length === 0 ? token.payload : withLists(token.payload, spaceDelimited)
-      verification.extract(config.payloadInMetadata, payload)
+      // Kept, as the token is: most clients come with the same one many times.
+      if (spaceDelimited.length > 0) token.listed ??= withLists(token.payload, spaceDelimited)
+      verification.extract(config.payloadInMetadata, token.listed ?? token.payload)
     }
     return STATUS.ok
   }

@@ -1,6 +1,7 @@
 import type { JwtAuthentication, PerRouteConfig } from '#gen/envoy/extensions/filters/http/jwt_authn/v3/config_pb.js'
 import type { FilterSlot } from '../../http/filter-slot.ts'
 import { type HeaderMap, headerName, type RequestHead } from '../../http/headers.ts'
+import { unsendableReply } from '../../http/local-replies.ts'
 import { H } from '../../http/names.ts'
 import { pathEnd } from '../../http/router/rewrite.ts'
 import { DataStatus, HeadersStatus, type HttpFilter, type HttpFilterKind, TrailersStatus } from '../filter.ts'
@@ -96,9 +97,7 @@ class JwtFilter implements HttpFilter, VerificationOwner {
     this.config.stats.allowed.inc()
     const { unsendable } = verification
     if (unsendable === undefined) return HeadersStatus.CONTINUE
-    // Envoy's router finds that out, and says so in these words.
-    const details = `filter_removed_required_request_headers{${unsendable.replaceAll(' ', '_')}}`
-    slot.sendLocalReply({ status: 503, body: unsendable, details, flag: 'DPE' })
+    slot.sendLocalReply(unsendableReply(unsendable))
     return HeadersStatus.STOP
   }
 

@@ -1,18 +1,14 @@
-import type { RetryPolicy as RetryPolicyProto } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { Timer } from '../../../runtime.ts'
-import { make } from '../../../xds/messages.ts'
 import type { ProxyContext } from '../../context.ts'
 import { type AsyncRetry, sendAsync } from '../../http/async-client.ts'
 import type { ResetReason } from '../../http/codec.ts'
-import { durationMs, Problems } from '../../http/config.ts'
 import { RequestHead, type ResponseHead } from '../../http/headers.ts'
 import { H } from '../../http/names.ts'
-import { RetryPolicy } from '../../http/router/retry-policy.ts'
+import type { RetryPolicy } from '../../http/router/retry-policy.ts'
 import { RetryState } from '../../http/router/retry-state.ts'
 import { type Jwks, parseJwks } from './jwks.ts'
 
 const NO_BODY = Buffer.alloc(0)
-const KNOWN_RETRY_FIELDS = new Set(['retryBackOff', 'numRetries', 'retryOn'])
 
 /** Where keys are fetched from. `timeout` in ms, for all attempts together; 0 is none. */
 export interface JwksSource {
@@ -125,26 +121,4 @@ export class JwksFetch implements AsyncRetry {
     head.set(H.userAgent, 'Go-browser')
     return head
   }
-}
-
-/** Retries on whatever has gone wrong (source/common/http/utility.cc convertCoreToRouteRetryPolicy). Throws ConfigError. */
-export function compileJwksRetries(config: RetryPolicyProto): RetryPolicy {
-  const problems = new Problems()
-  problems.refuseUnknown(config, KNOWN_RETRY_FIELDS, 'retry_policy')
-  problems.throwIfAny()
-  const { numRetries, retryBackOff } = config
-  const base = durationMs(retryBackOff?.baseInterval) ?? 1000
-  const max = durationMs(retryBackOff?.maxInterval) ?? base * 10
-  return new RetryPolicy(
-    make('envoy.config.route.v3.RetryPolicy', {
-      retryOn: '5xx,gateway-error,connect-failure,reset',
-      numRetries: numRetries ?? 1,
-      retryBackOff: { baseInterval: durationOf(base), maxInterval: durationOf(max) },
-      perTryTimeout: durationOf(max),
-    }),
-  )
-}
-
-function durationOf(ms: number): { seconds: bigint; nanos: number } {
-  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.round((ms % 1000) * 1e6) }
 }

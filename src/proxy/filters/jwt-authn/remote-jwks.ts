@@ -2,14 +2,17 @@ import type { RemoteJwks as RemoteJwksProto } from '#gen/envoy/extensions/filter
 import type { Timer } from '../../../runtime.ts'
 import { ConfigError, type ProxyContext } from '../../context.ts'
 import { durationMs } from '../../http/config.ts'
+import { ownRetryPolicy } from '../../http/own-request-config.ts'
 import type { Jwks } from './jwks.ts'
-import { compileJwksRetries, JwksFetch, type JwksSource } from './jwks-fetch.ts'
+import { JwksFetch, type JwksSource } from './jwks-fetch.ts'
 import type { JwtStats } from './stats.ts'
 
 const DEFAULT_CACHE_MS = 600_000
 /** Keys are fetched anew that long before they are too old. */
 const REFETCH_BEFORE_MS = 5000
 const DEFAULT_FAILED_REFETCH_MS = 1000
+/** Keys are fetched again whatever has gone wrong, and whatever the config says (source/extensions/filters/http/common/jwks_fetcher.cc). */
+const RETRY_ON = '5xx,gateway-error,connect-failure,reset'
 
 /** What fetching keys needs of its surroundings. */
 export interface RemoteJwksContext {
@@ -47,7 +50,7 @@ export class RemoteJwks {
       host: parts[2]!,
       path: parts[3] === '' ? '/' : parts[3]!,
       timeout: durationMs(config.httpUri?.timeout) ?? 0,
-      retries: config.retryPolicy && compileJwksRetries(config.retryPolicy),
+      retries: ownRetryPolicy(config.retryPolicy, RETRY_ON),
     }
     this.cacheFor = Math.floor((durationMs(config.cacheDuration) ?? DEFAULT_CACHE_MS) / 1000) * 1000
     const { asyncFetch } = config

@@ -27,6 +27,8 @@ export class TokenCache {
   private readonly limit: number
   private readonly maxSize: number
   private readonly entries = new Map<string, Entry>()
+  /** The one that was used last: it need not be put at the end again. */
+  private latest: Entry | undefined = undefined
 
   constructor(config: JwtCacheConfig | undefined) {
     this.configured = config !== undefined
@@ -38,16 +40,24 @@ export class TokenCache {
   lookup(text: string, jwks: Jwks | undefined, now: number): Token | undefined {
     const entry = this.entries.get(text)
     if (entry === undefined) return undefined
-    this.entries.delete(text)
-    if (timeStatus(entry.token, now, CLOCK_SKEW) === STATUS.expired) return undefined
-    if (!this.configured && entry.jwks !== jwks) return undefined
-    this.entries.set(text, entry)
+    const outdated = !this.configured && entry.jwks !== jwks
+    if (outdated || timeStatus(entry.token, now, CLOCK_SKEW) === STATUS.expired) {
+      this.entries.delete(text)
+      return undefined
+    }
+    if (entry !== this.latest) {
+      this.entries.delete(text)
+      this.entries.set(text, entry)
+      this.latest = entry
+    }
     return entry.token
   }
 
   insert(text: string, token: Token, jwks: Jwks): void {
     if (text.length > this.maxSize) return
-    this.entries.set(text, { token, jwks })
+    this.latest = { token, jwks }
+    this.entries.delete(text)
+    this.entries.set(text, this.latest)
     if (this.entries.size <= this.limit) return
     for (const oldest of this.entries.keys()) {
       this.entries.delete(oldest)

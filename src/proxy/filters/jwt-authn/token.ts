@@ -22,6 +22,8 @@ const ALGORITHMS = new Set([
 export interface Token {
   readonly header: JsonObject
   readonly payload: JsonObject
+  /** The payload with lists where its provider wants them, once somebody has asked for it (claims.ts withLists). */
+  listed?: JsonObject
   /** The payload as it was in the token. */
   readonly payloadText: string
   /** What the signature signs. */

@@ -1,14 +1,11 @@
 import type { FilterSlot } from '../../http/filter-slot.ts'
 import type { HeaderName, RequestHead } from '../../http/headers.ts'
+import { isHeaderName, isHeaderValue } from '../../http/mutation-rules.ts'
 import type { Authenticator } from './authenticator.ts'
 import type { JsonObject } from './json.ts'
+import type { Location } from './locations.ts'
 import type { Providers } from './providers.ts'
 import { STATUS, type Status } from './status.ts'
-
-/** What a name of a header is made of. */
-const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/
-/** Control characters, of which claims may have any. */
-const FORBIDDEN = /[\x00-\x08\x0a-\x1f\x7f]/
 
 /** How far one node of the requirement's tree is, for one request (verifier.cc CompletionState). */
 export interface NodeState {
@@ -72,11 +69,19 @@ export class Verification {
     this.extracted[name] = data
   }
 
-  /** Hands a text on to the upstream. */
+  /** Hands a text on to the upstream. Claims may hold control characters. */
   add(name: HeaderName, text: string): void {
-    if (!NAME.test(name.name)) this.unsendable ??= `invalid header name: ${name.name}`
-    else if (FORBIDDEN.test(text)) this.unsendable ??= `invalid header value for: ${name.name}`
+    if (name.name.startsWith(':') || !isHeaderName(name.name)) this.unsendable ??= `invalid header name: ${name.name}`
+    else if (!isHeaderValue(text)) this.unsendable ??= `invalid header value for: ${name.name}`
     else this.head.add(name, text)
+  }
+
+  /** Takes a token out of the request. What is left of a query is decoded then, and may be unfit for a path. */
+  remove(location: Location): void {
+    const { head } = this
+    const before = head.path
+    location.remove(head)
+    if (head.path !== before && !isHeaderValue(head.path)) this.unsendable ??= 'invalid header value for: :path'
   }
 
   /** An authenticator waits for keys. */

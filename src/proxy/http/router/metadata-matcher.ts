@@ -28,7 +28,8 @@ export class MetadataMatcher {
   matches(metadata: ReadonlyMap<string, Readonly<Record<string, unknown>>> | undefined): boolean {
     let value: unknown = metadata?.get(this.filter)
     for (const key of this.path) {
-      value = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined
+      const found = typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+      value = found ? (value as Record<string, unknown>)[key] : undefined
     }
     return this.test(value) !== this.invert
   }
