@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { rbacPolicy } from '../src/pilot/authz/rule.ts'
 import { client, pod, service } from './support/mesh.ts'
 import { type Json, pilotOf } from './support/pilot.ts'
 
@@ -122,6 +123,17 @@ describe('AuthorizationPolicy with the action CUSTOM, as pilot makes it', () => 
     expect(tcp[1].typed_config.filter_enabled_metadata.filter).toBe('envoy.filters.network.rbac')
   })
 
+  it('lets connections pass without an answer where the provider says so, and nowhere else', () => {
+    const asked = '{action: CUSTOM, provider: {name: grpc}, rules: [{}]}'
+    const open = GRPC.replace('timeout: 2s', 'timeout: 2s, failOpen: true')
+    const allowed = (provider: string) => {
+      const { http, tcp } = filters(mesh(provider) + policy('ask', asked))
+      return [http[1], tcp[1]].map(({ typed_config: config }) => config.failure_mode_allow ?? false)
+    }
+    expect(allowed(open)).toEqual([true, true])
+    expect(allowed(GRPC)).toEqual([false, false])
+  })
+
   it('comes first, then AUDIT, DENY and ALLOW', () => {
     const { http } = filters(
       mesh(HTTP) +
@@ -172,4 +184,10 @@ describe('AuthorizationPolicy with the action CUSTOM, as pilot makes it', () => 
       'istio-ext-authz-http',
     ])
   })
+})
+
+it.each([true, false])('a condition on something unknown makes no rule that holds for all (ALLOW: %s)', (allow) => {
+  const context = { tcp: false, allow, namespace: 'default', trustDomains: ['cluster.local'] }
+  expect(rbacPolicy({ when: [{ key: 'request.nonsense', values: ['x'] }] }, context)).toBeUndefined()
+  expect(rbacPolicy({ when: [{ key: 'source.namespace', values: ['x'] }] }, context)).toBeDefined()
 })

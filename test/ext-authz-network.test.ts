@@ -1,4 +1,6 @@
+import tls from 'node:tls'
 import { afterEach, expect, test } from 'vitest'
+import { makeAuthority, makeIdentity } from './support/certificates.ts'
 import { Authorizer, type CheckAnswer, grpcService, overHttp2 } from './support/ext-authz.ts'
 import {
   Client,
@@ -17,7 +19,7 @@ afterEach(async () => {
 })
 
 /** A TCP proxy to an echo server that asks first. */
-async function asking(answers: CheckAnswer[], config: object = {}, before: object[] = []) {
+async function asking(answers: CheckAnswer[], config: object = {}, before: object[] = [], transport_socket?: object) {
   const auth = await Authorizer.start(...answers)
   const echo = await echoServer('')
   const filter = {
@@ -38,7 +40,7 @@ async function asking(answers: CheckAnswer[], config: object = {}, before: objec
         {
           name: 'l',
           address: socketAddress(0),
-          filter_chains: [{ filters: [...before, filter, tcpProxyFilter({ cluster: 'echo' })] }],
+          filter_chains: [{ filters: [...before, filter, tcpProxyFilter({ cluster: 'echo' })], transport_socket }],
         },
       ],
     },
@@ -126,4 +128,39 @@ test('only connections that an RBAC filter has picked are asked about', async ()
   other.client.write('hello')
   await other.client.receives('hello')
   expect([other.auth.checks.length, other.proxy.counter('ext_authz.e.disabled')]).toEqual([0, 1])
+})
+
+test('the certificate of a client is shown only where that is switched on', async () => {
+  const authority = await makeAuthority('CN=ca')
+  const server = await makeIdentity(authority, 'CN=server', [{ type: 'dns', value: 'server.test' }])
+  const { key, cert } = await makeIdentity(authority, 'CN=client', [{ type: 'url', value: 'spiffe://td/c' }])
+  const socket = {
+    name: 'tls',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
+      common_tls_context: {
+        tls_certificates: [
+          { certificate_chain: { inline_string: server.cert }, private_key: { inline_string: server.key } },
+        ],
+        validation_context: { trusted_ca: { inline_string: authority.cert } },
+      },
+    },
+  }
+  const shown = async (config: object) => {
+    const { auth, proxy } = await asking([{ check: {} }], config, [], socket)
+    const client = tls.connect({ port: proxy.port('l'), rejectUnauthorized: false, key, cert })
+    cleanup.push(() => client.destroy())
+    client.write('x')
+    await new Promise((resolve, reject) => client.once('data', resolve).once('error', reject))
+    return decodeURIComponent(auth.last.attributes!.source!.certificate)
+  }
+  expect(await shown({})).toBe('')
+  expect(await shown({ include_peer_certificate: true })).toContain(cert.trim())
+})
+
+test('in shadow mode nobody is turned away, and the refusal is counted', async () => {
+  const { proxy, client } = await asking([{ check: { status: { code: 7 } } }], { shadow_mode: true })
+  client.write('hello')
+  await client.receives('hello')
+  expect(proxy.counter('ext_authz.e.denied')).toBe(1)
 })

@@ -108,6 +108,23 @@ describe('pilot gets keys', () => {
     expect(asked).toEqual(['http://far.invalid/jwks'])
   })
 
+  it('up to ten megabytes, and over ten redirects', async () => {
+    const large = http.createServer((request, response) => {
+      const [, what, count] = (request.url ?? '').split('/')
+      const left = Number(count)
+      if (what === 'bytes') response.end(Buffer.alloc(left, 'a'))
+      else if (left === 0) response.end(KEYS)
+      else response.writeHead(302, { location: `/hops/${left - 1}` }).end()
+    })
+    await new Promise<void>((resolve) => large.listen(0, '127.0.0.1', resolve))
+    ends.push(() => new Promise((resolve) => large.close(resolve)))
+    const url = `http://127.0.0.1:${(large.address() as net.AddressInfo).port}`
+    expect((await fetcher().get(`${url}/bytes/${10 << 20}`, 5000)).length).toBe(10 << 20)
+    expect(await reason(fetcher().get(`${url}/bytes/${(10 << 20) + 1}`, 5000))).toBe('the answer has more than 10 MiB')
+    expect(await fetcher().get(`${url}/hops/10`, 5000)).toBe(KEYS)
+    expect(await reason(fetcher().get(`${url}/hops/11`, 5000))).toBe('more than 10 redirects')
+  })
+
   it('never from link-local addresses, nor where BLOCKED_CIDRS_IN_JWKS_URIS forbids it', async () => {
     expect(await reason(fetcher().get('http://169.254.169.254/latest', 5000))).toContain('link-local')
     const { url, port, requests } = await server()

@@ -1,12 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { decodeBase64Url } from '../src/proxy/filters/jwt-authn/base64.ts'
-import { claimText, numberText } from '../src/proxy/filters/jwt-authn/claims.ts'
+import { claimAt, claimText, numberText } from '../src/proxy/filters/jwt-authn/claims.ts'
 import { parseStruct } from '../src/proxy/filters/jwt-authn/json.ts'
 import { parseJwks } from '../src/proxy/filters/jwt-authn/jwks.ts'
+import { STATUS } from '../src/proxy/filters/jwt-authn/status.ts'
 import { parseToken, timeStatus } from '../src/proxy/filters/jwt-authn/token.ts'
 import { verifySignature } from '../src/proxy/filters/jwt-authn/verify.ts'
 import { jsonNumber } from '../src/proxy/observe/format/bytes.ts'
+import { makeAuthority } from './support/certificates.ts'
 import { exchange, httpHarness, oneHost, routerFilter } from './support/http.ts'
 import { b64, forAll, jwksOf, jwtFilter, KEYS, provider, rawToken, token } from './support/jwt-authn.ts'
 
@@ -250,3 +252,42 @@ describe('the times of a token', () => {
     expect(judged({ nbf: 1000 }, 939)).toBe('Jwt not yet valid')
   })
 })
+
+describe('a key that is too weak to vouch for anything', () => {
+  const read = (document: object) => parseJwks(Buffer.from(JSON.stringify(document)))
+  const modulus = (bytes: number, last = 0xff) =>
+    Buffer.alloc(bytes, 0xff)
+      .fill(last, bytes - 1)
+      .toString('base64url')
+  const rsa = (n: string) => read({ keys: [{ kty: 'RSA', n, e: 'AQAB' }] })
+
+  test('an RSA modulus of less than 512 bits, of more than 16384, or an even one', () => {
+    expect(rsa(modulus(64))).toMatchObject({ keys: [{ kind: 'RSA' }] })
+    expect(rsa(modulus(63))).toBe(STATUS.rsaParseError)
+    expect(rsa(modulus(2048))).toMatchObject({ keys: [{ kind: 'RSA' }] })
+    expect(rsa(modulus(2049))).toBe(STATUS.rsaParseError)
+    expect(rsa(modulus(256, 0xfe))).toBe(STATUS.rsaParseError)
+  })
+
+  test('an empty secret', () => {
+    expect(read({ keys: [{ kty: 'oct', k: '' }] })).toBe(STATUS.octBadBase64)
+    expect(read({ keys: [{ kty: 'oct', k: 'YQ' }] })).toMatchObject({ keys: [{ kind: 'oct' }] })
+  })
+
+  test('the certificate of a key that is none of RSA', async () => {
+    const { cert } = await makeAuthority('CN=of P-256')
+    expect(read({ one: `${cert.trim()}\n` })).toBe(STATUS.x509GetKeyError)
+  })
+
+  test('another curve than Ed25519', () => {
+    const x = Buffer.alloc(32, 7).toString('base64url')
+    expect(read({ keys: [{ kty: 'OKP', crv: 'X25519', x }] })).toBe(STATUS.okpUnsupported)
+  })
+})
+
+test.each([[['toString']], [['__proto__']], [['a', 'constructor']], [['a', 'constructor', 'name']]])(
+  'what every object inherits is no claim: %j',
+  (path) => {
+    expect(claimAt({ a: {} }, path)).toBeUndefined()
+  },
+)

@@ -1,6 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { linksBrief, linksTable } from '../src/cli/links.ts'
 import type { LinkView } from '../src/mesh/control/link-view.ts'
+import type { Link } from '../src/pilot/links/link.ts'
+import { countLinks } from '../src/pilot/links/rows.ts'
+import { transportTo } from '../src/pilot/links/transport.ts'
+import { type Init, make, packed } from '../src/xds/messages.ts'
 import { client, pod, service, startMesh, type TestMesh } from './support/mesh.ts'
 
 const peers = (spec: string) => `
@@ -192,5 +196,56 @@ spec: {hosts: [api.test], ports: [{number: 443, name: https, protocol: HTTPS}], 
         .slice(seen)
         .filter((line) => line.includes('→')),
     ).toEqual([])
+  })
+})
+
+describe('a link', () => {
+  const link = (more: object): Link =>
+    ({
+      clients: [{ namespace: 'default', workload: 'a' }],
+      hostname: 'b',
+      port: 80,
+      subset: '',
+      mode: 'STRICT',
+      transport: 'mTLS',
+      fails: undefined,
+      ...more,
+    }) as unknown as Link
+
+  it('counts as mutual TLS only when all of it works, and not again for a subset', () => {
+    expect(countLinks([link({})])).toEqual({ links: 1, mtls: 1 })
+    expect(countLinks([link({ fails: 'the server takes none' })])).toEqual({ links: 1, mtls: 0 })
+    expect(countLinks([link({}), link({ transport: 'plaintext' })])).toEqual({ links: 1, mtls: 0 })
+    expect(countLinks([link({}), link({ subset: 'v1', transport: 'plaintext' })])).toEqual({ links: 1, mtls: 1 })
+    expect(countLinks([link({ mode: 'outside' })])).toEqual({ links: 0, mtls: 0 })
+  })
+
+  type Socket = Init<'envoy.config.core.v3.TransportSocket'>
+  type Common = Init<'envoy.extensions.transport_sockets.tls.v3.CommonTlsContext'>
+  const secure = (commonTlsContext: Common): Socket => ({
+    name: 'tls',
+    configType: {
+      case: 'typedConfig',
+      value: packed('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', { commonTlsContext }),
+    },
+  })
+  const behindProxyProtocol = (transportSocket: Socket): Socket => ({
+    name: 'proxy protocol',
+    configType: {
+      case: 'typedConfig',
+      value: packed('envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport', {
+        transportSocket,
+      }),
+    },
+  })
+  const mutual = { tlsCertificateSdsSecretConfigs: [{ name: 'default' }] }
+  it.each([
+    ['its own certificate', secure(mutual), 'mTLS', true],
+    ['that beneath the PROXY protocol', behindProxyProtocol(secure(mutual)), 'mTLS', true],
+    ['a certificate of files', secure({ tlsCertificates: [{}] }), 'TLS', true],
+    ['none', secure({}), 'TLS', false],
+  ])('shows %s', (_what, transportSocket, transport, showsCertificate) => {
+    const cluster = make('envoy.config.cluster.v3.Cluster', { transportSocket })
+    expect(transportTo(cluster, undefined)).toEqual({ transport, showsCertificate })
   })
 })

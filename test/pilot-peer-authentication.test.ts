@@ -53,6 +53,33 @@ describe('PeerAuthentication', () => {
     })
   })
 
+  it.each([
+    ['TLSv1_2', ''],
+    ['TLSv1_2', 'meshMTLS: {minProtocolVersion: TLS_AUTO}'],
+    ['TLSv1_2', 'meshMTLS: {minProtocolVersion: TLSV1_2}'],
+    ['TLSv1_3', 'meshMTLS: {minProtocolVersion: TLSV1_3}'],
+  ])('a client needs %s at least: %s', (least, settings) => {
+    const mesh = `---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    ${settings || 'accessLogFile: ""'}
+`
+    const { filter_chains: chains } = pilotOf(base + policy('{mtls: {mode: STRICT}}') + mesh)
+      .proxy('a1')
+      .listener('virtualInbound')
+    const secure = chains.filter((chain: Json) => chain.transport_socket)
+    expect(secure.length).toBeGreaterThan(0)
+    for (const { transport_socket: socket } of secure) {
+      expect(socket.typed_config.common_tls_context.tls_params).toMatchObject({
+        tls_minimum_protocol_version: least,
+        tls_maximum_protocol_version: 'TLSv1_3',
+      })
+    }
+  })
+
   const isStrict = (yaml: string, port = 8080) =>
     taken(yaml, port).length === 1 && taken(yaml, port)[0]?.endsWith('terminated')
 

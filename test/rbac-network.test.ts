@@ -174,4 +174,12 @@ describe('RBAC on connections', () => {
       'Found header(name: "x-a") rule,not supported by RBAC network filter',
     )
   })
+
+  test('headers are found however deep in permissions they are', async () => {
+    const header = { header: { name: 'x-a', present_match: true } }
+    for (const permission of [{ not_rule: header }, { and_rules: { rules: [{ not_rule: { not_rule: header } }] } }]) {
+      const policies = { p: { permissions: [permission], principals: [{ any: true }] } }
+      await expect(start({ rules: { action: 'DENY', policies } })).rejects.toThrow('Found header(name: "x-a") rule')
+    }
+  })
 })

@@ -3,6 +3,10 @@ import os from 'node:os'
 import path from 'node:path'
 import tls from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { readSecretFile } from '../src/proxy/tls/secret-files.ts'
+import { SecretStore } from '../src/proxy/tls/secrets.ts'
+import { make } from '../src/xds/messages.ts'
+import { makeAuthority } from './support/certificates.ts'
 import { startPlane, type TestPlane } from './support/control-plane.ts'
 import { type RunningProxy, socketAddress, startProxy } from './support/proxy.ts'
 
@@ -297,3 +301,61 @@ test.each<[string, object, string]>([
   const google_grpc = { target_uri: '127.0.0.1:1', stat_prefix: 'x', ...more }
   await expect(startProxy({ dynamic_resources: dynamic([{ google_grpc }]) })).rejects.toThrow(message)
 })
+
+test('a file with another secret than the one wanted, or with two, is refused', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'dinghy-secret-'))
+  const file = path.join(folder, 'sds.json')
+  const secret = (name: string) => ({
+    '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
+    name,
+    validation_context: { trusted_ca: { inline_string: 'x' } },
+  })
+  const read = (...names: string[]) => {
+    fs.writeFileSync(file, JSON.stringify({ resources: names.map(secret) }))
+    return readSecretFile(file, 'mine').secret.name
+  }
+  try {
+    expect(read('mine')).toBe('mine')
+    expect(() => read('theirs')).toThrow('Unexpected SDS secret (expecting mine): theirs')
+    expect(() => read('mine', 'theirs')).toThrow('Unexpected SDS secrets length: 2')
+  } finally {
+    fs.rmSync(folder, { recursive: true })
+  }
+})
+
+describe('a secret that is none', () => {
+  const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret'
+  const ASKED = 'envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig'
+  const inline = (value: string) => ({ specifier: { case: 'inlineString', value } }) as const
+  const root = (pem: string) =>
+    make(SECRET, { name: 'root', type: { case: 'validationContext', value: { trustedCa: inline(pem) } } })
+
+  test('of another kind', async () => {
+    const store = new SecretStore(Date.now)
+    store.addStatic(root((await makeAuthority('CN=ca')).cert), 'secrets[0]')
+    expect(store.validation(make(ASKED, { name: 'root' }), 'here').current).toBeDefined()
+    expect(() => store.certificate(make(ASKED, { name: 'root' }), 'here')).toThrow('secret root is of another kind')
+  })
+
+  test('a certificate without its key', async () => {
+    const { cert } = await makeAuthority('CN=ca')
+    const type = { case: 'tlsCertificate', value: { certificateChain: inline(cert) } } as const
+    const store = new SecretStore(Date.now)
+    expect(() => store.addStatic(make(SECRET, { name: 'own', type }), 'secrets[0]')).toThrow(/private.key/)
+  })
+})
+
+test.each(['nonsense', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'])(
+  'roots that are none (%j) are refused',
+  (pem) => {
+    const store = new SecretStore(() => 0)
+    const roots = make('envoy.extensions.transport_sockets.tls.v3.Secret', {
+      name: 'roots',
+      type: {
+        case: 'validationContext',
+        value: { trustedCa: { specifier: { case: 'inlineString', value: pem } } },
+      },
+    })
+    expect(() => store.set(roots, '1')).toThrow('trusted_ca: Failed to load trusted CA certificates')
+  },
+)

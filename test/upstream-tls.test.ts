@@ -4,6 +4,8 @@ import type tls from 'node:tls'
 import { afterEach, expect, it } from 'vitest'
 import { Ca, type Identity } from '../src/ca/ca.ts'
 import { RequestHead } from '../src/proxy/http/headers.ts'
+import type { CertificateInfo } from '../src/proxy/listener/connection.ts'
+import { verifySanList } from '../src/proxy/tls/san-match.ts'
 import { SystemRuntime } from '../src/runtime-system.ts'
 import { TestRuntime } from '../src/runtime-test.ts'
 import { type Init, make, packed } from '../src/xds/messages.ts'
@@ -296,4 +298,20 @@ it('SAN checks without a trusted CA are refused', () => {
   expect(() => w.clusters.addStatic([staticCluster([1], { transportSocket: tlsSocket(context) })])).toThrow(
     /SAN-based verification of peer certificates without trusted CA is insecure and not allowed/,
   )
+})
+
+it.each([
+  ['10.0.0.1', { ipSans: ['10.0.0.1'] }, true],
+  ['10.0.0.2', { ipSans: ['10.0.0.1'] }, false],
+  ['10.0.0.1', { dnsSans: ['10.0.0.1'] }, false],
+  ['spiffe://td/ns/a/sa/x', { uriSans: ['spiffe://td/ns/a/sa/x'] }, true],
+  ['spiffe://td/ns/a/sa/y', { uriSans: ['spiffe://td/ns/a/sa/x'] }, false],
+  ['a.test', { dnsSans: ['*.test'] }, true],
+  ['A.Example.Test', { dnsSans: ['*.example.test'] }, true],
+  ['a.b.example.test', { dnsSans: ['*.example.test'] }, false],
+  ['example.test', { dnsSans: ['*.example.test'] }, false],
+  ['.example.test', { dnsSans: ['*.example.test'] }, false],
+])('a server that is to be %s with the names %j: %s', (name, sans, good) => {
+  const peer = { uriSans: [], dnsSans: [], ipSans: [], emailSans: [], ...sans } as unknown as CertificateInfo
+  expect(verifySanList(peer, [name]) === undefined).toBe(good)
 })

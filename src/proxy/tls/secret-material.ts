@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import tls from 'node:tls'
 import type { DataSource } from '#gen/envoy/config/core/v3/base_pb.js'
 import type {
@@ -57,12 +58,20 @@ export function readCertificate(config: TlsCertificate, path: string): TlsCertif
 export function checkTrustedCa(config: CertificateValidationContext, path: string): void {
   const errors: string[] = []
   const ca = readDataSource(config.trustedCa, `${path}.trusted_ca`, errors, true)
-  if (ca !== undefined) {
-    try {
-      tls.createSecureContext({ ca: ca.toString('utf8') })
-    } catch {
-      errors.push(`${path}.trusted_ca: Failed to load trusted CA certificates`)
-    }
-  }
+  if (ca !== undefined && !holdsCertificates(ca.toString('utf8')))
+    errors.push(`${path}.trusted_ca: Failed to load trusted CA certificates`)
   if (errors.length > 0) throw new ConfigError(errors)
+}
+
+const BLOCK = /-----BEGIN ((?:TRUSTED |X509 )?CERTIFICATE)-----[^-]*-----END \1-----/g
+
+/** Whether there are certificates in a PEM text, each of which can be read: Node takes roots that are none without a word. */
+function holdsCertificates(pem: string): boolean {
+  const blocks = pem.match(BLOCK)
+  try {
+    for (const block of blocks ?? []) new X509Certificate(block)
+  } catch {
+    return false
+  }
+  return blocks !== null
 }
