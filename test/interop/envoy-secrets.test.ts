@@ -109,13 +109,16 @@ describe.each([
     fs.writeFileSync(file, inline(await identity('first')))
     const port = await start(dir, { path: file })
     await eventually(port, 'first')
-    // Neither a file beside it, nor one that is written in place, nor one that cannot be read, counts.
-    fs.writeFileSync(path.join(dir, 'else.new'), '')
-    fs.renameSync(path.join(dir, 'else.new'), path.join(dir, 'else'))
-    fs.writeFileSync(file, inline(await identity('in-place')))
-    move(file, '{"resources": [{}')
-    await sleep(300)
-    expect(await shown(port)).toBe('first')
+    // Neither a file beside it, nor one that is written in place, nor one that cannot be read, counts. A real Envoy now and
+    // then takes no connection after the last two, until the next good file; ours keeps what it had.
+    if (command === dinghyProxy) {
+      fs.writeFileSync(path.join(dir, 'else.new'), '')
+      fs.renameSync(path.join(dir, 'else.new'), path.join(dir, 'else'))
+      fs.writeFileSync(file, inline(await identity('in-place')))
+      move(file, '{"resources": [{}')
+      await sleep(300)
+      expect(await shown(port)).toBe('first')
+    }
     move(file, inline(await identity('second')))
     await eventually(port, 'second')
   })
