@@ -17,10 +17,11 @@ const LAYERS = {
   ca: ['store', 'api'],
   pilot: ['registry', 'ca', 'store', 'api', 'xds'],
   proxy: ['xds'],
+  ratelimit: ['store', 'api', 'xds'],
   mesh: ['pilot', 'proxy', 'registry', 'ca', 'store', 'api', 'xds'],
-  testing: ['mesh', 'pilot', 'proxy', 'registry', 'ca', 'store', 'api', 'xds'],
+  testing: ['mesh', 'ratelimit', 'pilot', 'proxy', 'registry', 'ca', 'store', 'api', 'xds'],
   dashboard: ['mesh', 'pilot', 'proxy', 'registry', 'ca', 'store', 'api', 'xds'],
-  cli: ['testing', 'dashboard', 'mesh', 'pilot', 'proxy', 'registry', 'ca', 'store', 'api', 'xds'],
+  cli: ['testing', 'dashboard', 'mesh', 'ratelimit', 'pilot', 'proxy', 'registry', 'ca', 'store', 'api', 'xds'],
 }
 
 /** Files beside the folders that every layer may use: they import no layer themselves. */

@@ -84,7 +84,9 @@ export const newer = {
     imports: [
       'envoy/config/common/mutation_rules/v3/mutation_rules.proto',
       'envoy/config/core/v3/substitution_format_string.proto',
+      'envoy/type/matcher/v3/address.proto',
       'envoy/type/matcher/v3/filter_state.proto',
+      'envoy/type/v3/ratelimit_unit.proto',
     ],
     add: {
       VirtualHost: 'google.protobuf.UInt64Value request_body_buffer_limit = 25;',
@@ -101,18 +103,33 @@ export const newer = {
         message HitsAddend {
           google.protobuf.UInt64Value number = 1 [(validate.rules).uint64 = {lte: 1000000000}];
           string format = 2 [(validate.rules).string = {prefix: "%" suffix: "%" ignore_empty: true}];
+          bool is_negative_hits = 3;
         }
         enum XRateLimitOption { UNSPECIFIED = 0; OFF = 1; DRAFT_VERSION_03 = 2; }
         HitsAddend hits_addend = 5;
         bool apply_on_stream_done = 6;
         XRateLimitOption x_ratelimit_option = 7;`,
+      'RateLimit.Override': `
+        message RateLimitOverride {
+          uint32 requests_per_unit = 1;
+          type.v3.RateLimitUnit unit = 2;
+        }`,
+      'RateLimit.Override.override_specifier': 'RateLimitOverride rate_limit = 2;',
       'RateLimit.Action': `
+        message RemoteAddressMatch {
+          string descriptor_value = 1 [(validate.rules).string = {min_len: 1}];
+          string descriptor_key = 2;
+          string default_value = 3;
+          type.matcher.v3.AddressMatcher address_matcher = 4 [(validate.rules).message = {required: true}];
+        }
         message QueryParameters {
           string query_parameter_name = 1 [(validate.rules).string = {min_len: 1}];
           string descriptor_key = 2 [(validate.rules).string = {min_len: 1}];
           bool skip_if_absent = 3;
         }`,
-      'RateLimit.Action.action_specifier': 'QueryParameters query_parameters = 12;',
+      'RateLimit.Action.action_specifier':
+        'QueryParameters query_parameters = 12; RemoteAddressMatch remote_address_match = 13;',
+      'RateLimit.Action.MetaData.Source': 'CLUSTER_ENTRY = 2; CLUSTER_LOCALITY_ENTRY = 3;',
       'RateLimit.Action.GenericKey': 'string default_value = 3;',
       'RateLimit.Action.HeaderValueMatch': 'string default_value = 5;',
       'RateLimit.Action.QueryParameterValueMatch': 'string default_value = 5;',
@@ -137,10 +154,23 @@ export const newer = {
         core.v3.HttpService collector_service = 9;`,
     },
   },
-  'envoy/extensions/filters/http/compressor/v3/compressor.proto': {
+  'envoy/extensions/filters/http/adaptive_concurrency/v3/adaptive_concurrency.proto': {
     add: {
-      'Compressor.ResponseDirectionConfig':
-        'repeated uint32 uncompressible_response_codes = 4; bool status_header_enabled = 5;',
+      'GradientControllerConfig.ConcurrencyLimitCalculationParams':
+        'google.protobuf.UInt32Value min_concurrency_limit = 4 [(validate.rules).uint32 = {gt: 0}];',
+      'GradientControllerConfig.MinimumRTTCalculationParams':
+        'google.protobuf.Duration fixed_value = 6 [(validate.rules).duration = {gt {}}];',
+    },
+  },
+  'envoy/extensions/filters/http/compressor/v3/compressor.proto': {
+    imports: ['envoy/type/matcher/v3/string.proto'],
+    add: {
+      'Compressor.CommonDirectionConfig': 'repeated type.matcher.v3.StringMatcher content_type_matcher = 4;',
+      'Compressor.ResponseDirectionConfig': `
+        repeated uint32 uncompressible_response_codes = 4
+          [(validate.rules).repeated = {unique: true items {uint32 {lt: 600 gte: 200}}}];
+        bool status_header_enabled = 5;
+        bool weaken_etag_on_compress = 6;`,
       CompressorOverrides: 'config.core.v3.TypedExtensionConfig compressor_library = 2;',
     },
   },
@@ -163,6 +193,21 @@ export const newer = {
       HttpService: 'config.core.v3.RetryPolicy retry_policy = 9; string path_override = 10;',
     },
     imports: ['google/protobuf/struct.proto'],
+  },
+  'envoy/extensions/common/ratelimit/v3/ratelimit.proto': {
+    imports: ['google/protobuf/wrappers.proto'],
+    add: {
+      RateLimitDescriptor: 'google.protobuf.UInt64Value hits_addend = 3; bool is_negative_hits = 4;',
+      'RateLimitDescriptor.RateLimitOverride':
+        'google.protobuf.UInt32Value unit_multiplier = 3 [(validate.rules).uint32 = {gt: 0}];',
+      LocalRateLimitDescriptor: 'bool shadow_mode = 3;',
+    },
+  },
+  'envoy/extensions/filters/http/basic_auth/v3/basic_auth.proto': {
+    add: {
+      BasicAuth:
+        'string authentication_header = 3 [(validate.rules).string = {well_known_regex: HTTP_HEADER_NAME strict: false}];',
+    },
   },
   'envoy/extensions/filters/http/header_mutation/v3/header_mutation.proto': {
     imports: ['envoy/config/core/v3/base.proto'],
@@ -196,14 +241,24 @@ export const newer = {
     imports: [ROUTE],
     add: {
       LocalRateLimit:
-        'repeated config.route.v3.RateLimit rate_limits = 17; google.protobuf.UInt32Value max_dynamic_descriptors = 18;',
+        'repeated config.route.v3.RateLimit rate_limits = 17; ' +
+        'google.protobuf.UInt32Value max_dynamic_descriptors = 18; bool enable_retry_after_header = 19;',
     },
   },
   'envoy/extensions/filters/http/lua/v3/lua.proto': {
     imports: ['google/protobuf/struct.proto', 'google/protobuf/wrappers.proto'],
     add: {
-      Lua: 'google.protobuf.BoolValue clear_route_cache = 5;',
-      LuaPerRoute: 'google.protobuf.Struct filter_context = 4;',
+      Lua: `
+        google.protobuf.BoolValue clear_route_cache = 5;
+        google.protobuf.Struct filter_context = 6;
+        repeated string package_paths = 7 [(validate.rules).repeated = {items {string {min_len: 1}}}];
+        repeated string package_cpaths = 8 [(validate.rules).repeated = {items {string {min_len: 1}}}];
+        string shared_vm_id = 9;`,
+      LuaPerRoute: `
+        google.protobuf.Struct filter_context = 4;
+        repeated string package_paths = 5 [(validate.rules).repeated = {items {string {min_len: 1}}}];
+        repeated string package_cpaths = 6 [(validate.rules).repeated = {items {string {min_len: 1}}}];
+        string shared_vm_id = 7;`,
     },
   },
   'envoy/extensions/filters/http/ratelimit/v3/rate_limit.proto': {
@@ -212,7 +267,9 @@ export const newer = {
         config.core.v3.RuntimeFractionalPercent filter_enabled = 14;
         config.core.v3.RuntimeFractionalPercent filter_enforced = 15;
         config.core.v3.RuntimeFractionalPercent failure_mode_deny_percent = 16;
-        repeated config.route.v3.RateLimit rate_limits = 17;`,
+        repeated config.route.v3.RateLimit rate_limits = 17;
+        string metadata_namespace = 18;
+        bool enable_retry_after_header = 19;`,
     },
   },
   'envoy/extensions/filters/http/router/v3/router.proto': {
@@ -305,6 +362,14 @@ export const newer = {
         config.route.v3.RetryPolicy retry_policy = 11;`,
     },
   },
+  'envoy/service/ratelimit/v3/rls.proto': {
+    imports: ['google/protobuf/wrappers.proto'],
+    add: {
+      'RateLimitResponse.RateLimit':
+        'google.protobuf.UInt32Value unit_multiplier = 4 [(validate.rules).uint32 = {gt: 0}];',
+      'RateLimitResponse.RateLimit.Unit': 'WEEK = 7;',
+    },
+  },
   'envoy/service/auth/v3/external_auth.proto': {
     add: { 'CheckResponse.http_response': 'DeniedHttpResponse error_response = 5;' },
   },
@@ -347,6 +412,7 @@ export const newer = {
 
 /** Fields whose constraints later Envoys dropped (1.40 takes a token bucket of none, for one): by file, `Message.field`. */
 export const relaxed = {
+  'envoy/extensions/filters/http/lua/v3/lua.proto': ['LuaPerRoute.override'],
   'envoy/config/core/v3/base.proto': [
     'RuntimeUInt32.runtime_key',
     'RuntimePercent.runtime_key',
@@ -360,6 +426,9 @@ export const relaxed = {
     'OpenTelemetryAccessLogConfig.common_config',
   ],
   'envoy/extensions/common/ratelimit/v3/ratelimit.proto': ['RateLimitDescriptor.Entry.value'],
+  'envoy/extensions/filters/http/adaptive_concurrency/v3/adaptive_concurrency.proto': [
+    'GradientControllerConfig.MinimumRTTCalculationParams.interval',
+  ],
   'envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto': ['ExtAuthzPerRoute.disabled'],
   'envoy/extensions/filters/http/ext_proc/v3/ext_proc.proto': ['ExternalProcessor.grpc_service'],
   'envoy/extensions/filters/http/jwt_authn/v3/config.proto': ['JwtClaimToHeader.claim_name'],

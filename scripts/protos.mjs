@@ -30,6 +30,11 @@ if (fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp) pr
 /** What newer Envoys have and the shipped files lack: file, a text in it, and what takes its place. */
 const patches = [
   ['envoy/config/accesslog/v3/accesslog.proto', 'in: "DR"', 'in: "DR"\n        in: "UDO"'],
+  [
+    'envoy/extensions/filters/http/ratelimit/v3/rate_limit.proto',
+    'repeated RateLimitConfig rate_limits = 3;',
+    'repeated config.route.v3.RateLimit rate_limits = 3;',
+  ],
   // Envoy's files use ignore_empty, which the shipped validate.proto does not have yet.
   ...Object.entries({ String: 26, Bytes: 14, Repeated: 5, Map: 6 }).map(([rules, no]) => ignoreEmpty(rules, no)),
   ...['Float', 'Double', 'Int32', 'Int64', 'UInt32', 'UInt64', 'SInt32', 'SInt64'].map((rules) =>
@@ -123,7 +128,7 @@ function dropUnreachable(protos, include) {
     reached.add(file)
     for (const [, dependency] of protos.get(file).matchAll(/^import (?:public )?"([^"]+)"/gm)) visit(dependency)
   }
-  for (const file of protos.keys()) if (/^(envoy|xds|udpa|istio)\//.test(file)) visit(file)
+  for (const file of protos.keys()) if (/^(envoy|xds|udpa|istio|grpc)\//.test(file)) visit(file)
   for (const file of [...protos.keys()])
     if (!reached.has(file)) {
       protos.delete(file)

@@ -81,6 +81,7 @@ configPatches:
   patch: {operation: REMOVE}`,
     [
       '3:11 error spec.configPatches[0].match.cluster: a match for applyTo HTTP_FILTER is one on listener',
+      '4:22 warning spec.configPatches[0].patch.operation: has no effect without a match on listener.filterChain.filter.subFilter',
       '6:11 error spec.configPatches[1].match.listener: a match for applyTo CLUSTER is one on cluster',
       '9:11 error spec.configPatches[2].match.listener: a match for applyTo HTTP_ROUTE is one on routeConfiguration',
     ],
@@ -110,6 +111,7 @@ configPatches:
       '9:51 warning spec.configPatches[2].match.listener.filterChain.filter.name: an old name, which matches nothing any more: write "envoy.filters.network.http_connection_manager"',
       '9:82 error spec.configPatches[2].match.listener.filterChain.filter.subFilter: name is needed',
       '12:36 error spec.configPatches[3].match.listener.filterChain.filter: name is needed',
+      '13:22 warning spec.configPatches[3].patch.operation: has no effect without a match on listener.filterChain.filter.subFilter',
       '15:36 warning spec.configPatches[4].match.listener.filterChain.filter: has no effect with applyTo LISTENER',
       '15:79 error spec.configPatches[4].match.proxy.proxyVersion: no regular expression: missing closing ): `(`',
     ],
@@ -133,6 +135,31 @@ configPatches:
   patch: {operation: ADD, value: {name: a}}`,
     [
       '3:22 warning spec.configPatches[0].patch.operation: appends behind the router, which Envoy refuses: write INSERT_BEFORE, with a subFilter match on envoy.filters.http.router',
+    ],
+  ],
+  [
+    'operations that istiod does not apply',
+    `
+configPatches:
+- applyTo: ROUTE_CONFIGURATION
+  patch: {operation: REMOVE}
+- applyTo: HTTP_ROUTE
+  patch: {operation: REPLACE, value: {}}
+- applyTo: NETWORK_FILTER
+  patch: {operation: MERGE_AND_REPLACE_LIST, value: {}}
+- applyTo: LISTENER_FILTER
+  match: {listener: {portName: http}}
+  patch: {operation: MERGE, value: {}}
+- applyTo: HTTP_ROUTE
+  patch: {operation: ADD, value: {}}
+- applyTo: CLUSTER
+  patch: {operation: INSERT_FIRST, value: {}}`,
+    [
+      '3:22 warning spec.configPatches[0].patch.operation: has no effect: istiod applies only MERGE, MERGE_AND_REPLACE_LIST to ROUTE_CONFIGURATION',
+      '5:22 warning spec.configPatches[1].patch.operation: has no effect: istiod applies only MERGE, MERGE_AND_REPLACE_LIST, ADD, REMOVE, INSERT_BEFORE, INSERT_AFTER, INSERT_FIRST to HTTP_ROUTE',
+      '7:22 warning spec.configPatches[2].patch.operation: has no effect: istiod applies only MERGE, ADD, REMOVE, REPLACE, INSERT_BEFORE, INSERT_AFTER, INSERT_FIRST to NETWORK_FILTER',
+      '9:22 warning spec.configPatches[3].match.listener.portName: has no effect: istiod does not look at it',
+      '10:22 warning spec.configPatches[3].patch.operation: has no effect without a match on listener.listenerFilter',
     ],
   ],
   [

@@ -166,6 +166,45 @@ describe('EnvoyFilter patches the resources that pilot makes', () => {
   })
 })
 
+describe('what goes wrong with one patch', () => {
+  const typed = (type: string, more = '') => `{name: x, typed_config: {"@type": type.googleapis.com/${type}${more}}}`
+  const TCP = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'
+
+  it('a config of another type ends the patching of the listeners, but not that of the catch-all', () => {
+    const yaml = envoyFilter(`
+- applyTo: NETWORK_FILTER
+  match: {context: SIDECAR_OUTBOUND}
+  patch: {operation: MERGE, value: ${typed(TCP, ', stat_prefix: mine')}}
+- applyTo: LISTENER
+  match: {context: SIDECAR_OUTBOUND}
+  patch: {operation: ADD, value: {name: more, address: {socket_address: {address: 0.0.0.0, port_value: 81}}}}
+`)
+    const proxy = pilotOf(services + yaml).proxy('client')
+    const [catchAll] = proxy.listener('virtualOutbound').filter_chains
+    expect(catchAll.filters.map((f: Json) => [f.name, f.typed_config.stat_prefix])).toEqual([['x', 'mine']])
+    const [chain] = proxy.listener('0.0.0.0_9080').filter_chains
+    expect(chain.filters[0].name).toBe('envoy.filters.network.http_connection_manager')
+    expect(proxy.names.listeners).not.toContain('more')
+  })
+
+  it('a cluster of a name that is there already is not added', () => {
+    const yaml = envoyFilter(`
+- applyTo: CLUSTER
+  match: {context: SIDECAR_OUTBOUND}
+  patch: {operation: ADD, value: {name: BlackHoleCluster, alt_stat_name: mine}}
+- applyTo: CLUSTER
+  match: {context: SIDECAR_OUTBOUND}
+  patch: {operation: ADD, value: {name: twice, alt_stat_name: first}}
+- applyTo: CLUSTER
+  match: {context: SIDECAR_OUTBOUND}
+  patch: {operation: ADD, value: {name: twice, alt_stat_name: second}}
+`)
+    const proxy = pilotOf(services + yaml).proxy('client')
+    expect(proxy.cluster('BlackHoleCluster').alt_stat_name).not.toBe('mine')
+    expect(proxy.cluster('twice').alt_stat_name).toBe('first')
+  })
+})
+
 describe('EnvoyFilter on traffic', () => {
   let mesh: TestMesh | undefined
   afterEach(async () => {
@@ -215,7 +254,9 @@ describe('EnvoyFilter on traffic', () => {
     expect(told()[0]).toMatch(
       /filter\.yaml:\d+:\d+: EnvoyFilter default\/patch: spec\.configPatches\[1\]: .*connect_timeout/,
     )
-    expect(told()[1]).toMatch(/filter\.yaml:\d+:\d+: .*spec\.configPatches\[0\]: matches nothing/)
+    expect(told()[1]).toMatch(
+      /filter\.yaml:\d+:\d+: .*spec\.configPatches\[0\]: MERGE of CLUSTER matches nothing .*: no cluster "nobody"; there: BlackHoleCluster, /,
+    )
   })
 
   it('a config of another type than the filter has is told, and the filter stays as it is', async () => {

@@ -446,8 +446,8 @@ test('a port that is taken keeps the proxy from starting, with one clear message
 test.each<[string, object, string]>([
   [
     'an unknown listener filter',
-    { listener_filters: [inspector('local_ratelimit', 'LocalRateLimit')] },
-    'local_ratelimit',
+    { listener_filters: [httpFilter('a')] },
+    "Didn't find a registered implementation for 'envoy.filters.network.http_connection_manager'",
   ],
   ['no filter chain', { filter_chains: [] }, "error adding listener '127.0.0.1:0': no filter chains specified"],
   ['udp', { udp_listener_config: {} }, 'udp_listener_config is not supported'],

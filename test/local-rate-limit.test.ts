@@ -1,7 +1,9 @@
+import net from 'node:net'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { TokenBucket } from '../src/proxy/filters/local-rate-limit/token-bucket.ts'
 import { TestRuntime } from '../src/runtime-test.ts'
-import { exchange, get, httpFilter, httpHarness, oneHost, routerFilter } from './support/http.ts'
+import { exchange, get, httpFilter, httpHarness, httpListener, oneHost, routerFilter } from './support/http.ts'
+import { startProxy } from './support/proxy.ts'
 
 const { proxy } = httpHarness()
 const TYPE = 'envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit'
@@ -87,25 +89,66 @@ describe('local rate limit', () => {
       'local rate limit token bucket fill timer must be >= 50ms',
     )
   })
+})
 
-  test('the bucket is full when it is full: a quiet hour saves nothing up', () => {
-    const runtime = new TestRuntime(1)
-    const tokens = new TokenBucket(5, 3 / 1000, runtime)
-    runtime.advance(3_600_000)
-    expect(tokens.remaining).toBe(5)
-    const taken = Array.from({ length: 7 }, () => tokens.take())
-    expect(taken).toEqual([true, true, true, true, true, false, false])
-  })
-
-  test('the bucket never gives more than its size and what has flowed in', () => {
-    const runtime = new TestRuntime(1)
-    const tokens = new TokenBucket(5, 3 / 1000, runtime)
-    let taken = 0
-    for (let ms = 0; ms <= 60_000; ms += 7) {
-      while (tokens.take()) taken++
-      expect(taken).toBeLessThanOrEqual(5 + (3 * ms) / 1000)
-      runtime.advance(7)
-    }
-    expect(taken).toBe(Math.floor(5 + 3 * 59.997))
-  })
+describe('the bucket is exact on real traffic', () => {
+  test('at any rate, over a minute of moved clock, as many pass as it held and what has flowed in', async () => {
+    const shape = fc.record({
+      max: fc.integer({ min: 2, max: 40 }),
+      tokens: fc.integer({ min: 1, max: 60 }),
+      interval: fc.integer({ min: 50, max: 9000 }),
+      steps: fc.array(fc.integer({ min: 1, max: 7000 * 1024 }), { minLength: 5, maxLength: 12 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(shape, async ({ max, tokens, interval, steps }) => {
+        const runtime = new TestRuntime(1)
+        const hcm = {
+          route_config: oneHost([{ match: { prefix: '/' }, ...ok }]),
+          http_filters: [
+            httpFilter('limit', TYPE, {
+              stat_prefix: 'mine',
+              filter_enabled: always,
+              filter_enforced: always,
+              token_bucket: { max_tokens: max, tokens_per_fill: tokens, fill_interval: `${interval / 1000}s` },
+            }),
+            routerFilter(),
+          ],
+        }
+        const p = await startProxy({ static_resources: { listeners: [httpListener(hcm)] } }, { runtime })
+        const socket = net.connect(p.port('l'), '127.0.0.1').setEncoding('latin1')
+        let passed = 0
+        /** Asks for more than there can be, all at once. */
+        const burst = async (count: number) => {
+          let text = ''
+          const done = new Promise<void>((resolve) => {
+            const onData = (chunk: string) => {
+              text += chunk
+              if (text.split('HTTP/1.1 ').length <= count) return
+              socket.off('data', onData)
+              resolve()
+            }
+            socket.on('data', onData)
+          })
+          socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n'.repeat(count))
+          await done
+          passed += text.split('HTTP/1.1 200').length - 1
+        }
+        try {
+          await burst(max + 2)
+          // Never long enough for the bucket to be full again.
+          const patience = ((max - 1) * interval) / tokens
+          for (let i = 0, left = 200; runtime.now() < 60_000 && left > 0; i++, left--) {
+            const ms = Math.min(steps[i % steps.length]! / 1024, patience)
+            runtime.advance(Math.floor(ms * 1024) / 1024)
+            await burst(max + 1)
+            expect(passed).toBe(Math.floor(max + (tokens * runtime.now()) / interval))
+          }
+        } finally {
+          socket.destroy()
+          await p.stop()
+        }
+      }),
+      { numRuns: 8 },
+    )
+  }, 30_000)
 })

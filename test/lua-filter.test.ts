@@ -226,4 +226,56 @@ describe('the Lua filter', () => {
     await send()
     expect(seen[0]!.headers).toMatchObject({ 'x-list': '4strue2.5', 'x-info': 'HTTP/1.1nil' })
   })
+
+  it('changes the chunks that pass, the reason phrase, and counts for itself', async () => {
+    await start(`function envoy_on_response(h)
+      h:headers():remove("content-length")
+      h:headers():replace(":status", "429")
+      h:headers():setHttp1ReasonPhrase("Slow Down")
+      h:headers():add("x-path", h:requestHeaders():get(":path"))
+      h:headers():add("x-decoded", h:base64Decode("aGVsbG8="))
+      h:stats():counter("answers"):add(2)
+      local last
+      for chunk in h:bodyChunks() do
+        chunk:setBytes("")
+        last = chunk
+      end
+      last:setBytes("instead")
+    end`)
+    const answer = await send('/p')
+    expect([answer.status, answer.statusText, await answer.text()]).toEqual([429, 'Slow Down', 'instead'])
+    expect(answer.headers.get('x-path')).toBe('/p')
+    expect(answer.headers.get('x-decoded')).toBe('hello')
+    expect(proxy!.counter('http.h.lua.answers')).toBe(2)
+  })
+
+  it.each([
+    ['for k in pairs(h:headers()) do h:headers():add("a", "b") end', 'header map cannot be modified while iterating'],
+    ['for c in h:bodyChunks() do h:respond({[":status"] = "403"}, "") end', 'if headers have been continued'],
+    ['coroutine.yield()', 'script performed an unexpected yield'],
+    ['error({})', 'unspecified lua error'],
+    ['h:respond({[":status"] = "200", a = true})', '(string expected, got boolean)'],
+    ['h:body("yes")', "bad argument #1 to 'body' (boolean expected, got string)"],
+    ['h:httpCall("up", {}, nil, {soon = 1})', '"soon" is not valid key for httpCall() options'],
+    ['h:streamInfo():dynamicMetadata():set("a", "b", print)', "unexpected type 'function' in dynamicMetadata"],
+    ['saved = saved or h h = saved h:headers()', undefined],
+  ])('%s', async (code, words) => {
+    await start(`function envoy_on_request(h) ${code} end`)
+    expect((await send('/', { method: 'POST', body: 'x' })).status).toBe(200)
+    if (words === undefined) {
+      await send()
+      expect(proxy!.warnings.at(-1)).toContain('object used outside of proper scope')
+    } else expect(proxy!.warnings.at(-1)).toContain(words)
+    expect(proxy!.counter('http.h.lua.errors')).toBe(1)
+  })
+
+  it.each([
+    ['h:headers():add("x-bad", "a\\nb")', 'invalid header value for: x-bad'],
+    ['h:headers():remove(":method")', 'missing required header: :method'],
+  ])('what cannot be sent is refused: %s', async (code, words) => {
+    await start(`function envoy_on_request(h) ${code} end`)
+    const answer = await send()
+    expect([answer.status, await answer.text()]).toEqual([503, words])
+    expect(seen).toEqual([])
+  })
 })

@@ -349,8 +349,8 @@ describe('refused with the place', () => {
     ],
     [
       'a field that is not there',
-      oneHost([{ match: { prefix: '/' }, route: { cluster: 'a', include_vh_rate_limits: true } }]),
-      /routes\[0\]\.route\.include_vh_rate_limits: not supported/,
+      oneHost([{ match: { prefix: '/' }, route: { inline_cluster_specifier_plugin: {} } }]),
+      /routes\[0\]\.route\.inline_cluster_specifier_plugin: not supported/,
     ],
     ['no path', oneHost([{ match: {}, route: { cluster: 'a' } }]), /path_specifier/],
   ]

@@ -56,11 +56,6 @@ export const NOT_ENFORCED: readonly NotEnforced[] = [
     ),
   ),
   ...rows('WorkloadGroup', ['', 'automatic registration of workloads']),
-  ...rows(
-    'EnvoyFilter',
-    ['spec.configPatches[].applyTo=EXTENSION_CONFIG', 'extension configs'],
-    ['spec.configPatches[].applyTo=BOOTSTRAP', 'patches to the bootstrap'],
-  ),
   ...rows('Telemetry', ['', "Telemetry, and with it Istio's own metrics and metadata exchange"]),
   ...rows(
     'MeshConfig',

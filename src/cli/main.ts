@@ -15,6 +15,7 @@ const VERBS = {
   validate: async () => (await import('./validate.ts')).validateCommand,
   pilot: async () => (await import('./pilot.ts')).pilotCommand,
   create: async () => (await import('./create.ts')).createCommand,
+  ratelimit: async () => (await import('./ratelimit.ts')).ratelimitCommand,
   sds: async () => (await import('./sds.ts')).sdsCommand,
   proxy: async () => (await import('./proxy.ts')).proxyCommand,
 }

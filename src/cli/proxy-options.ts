@@ -10,6 +10,7 @@ export interface ProxyOptions {
   readonly serviceNode?: string
   readonly serviceZone?: string
   readonly drainTimeS: number
+  readonly drainStrategy: 'gradual' | 'immediate'
   readonly adminAddressPath?: string
 }
 
@@ -57,6 +58,12 @@ export const PROXY_OPTIONS: readonly OptionRow[] = [
     about: 'how long connections of removed listeners may take',
     fallback: 600,
     number: 'seconds',
+  },
+  {
+    flags: '--drain-strategy <strategy>',
+    about: 'whether clients of what drains are told to go little by little, or each with its next reply',
+    choices: ['gradual', 'immediate'],
+    fallback: 'gradual',
   },
   { flags: '--admin-address-path <file>', about: 'write the address of the admin interface to this file' },
 ]

@@ -43,7 +43,10 @@ export async function runPilot(options: PilotOptions): Promise<void> {
       ca,
       dataDir: options.dataDir,
       env: process.env,
-      onRejected: (proxy, typeUrl, message) => process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`),
+      onRejected: (proxy, typeUrl, message, patches) => {
+        process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`)
+        for (const place of patches) process.stderr.write(`${place}: is in what ${proxy} refused\n`)
+      },
       log: (line) => process.stderr.write(`${line}\n`),
     })
   } catch (e) {

@@ -22,6 +22,7 @@ export async function runProxy(options: ProxyOptions): Promise<void> {
       bootstrap,
       runtime: new SystemRuntime(),
       drainTime: options.drainTimeS * 1000,
+      drainStrategy: options.drainStrategy,
       commandLineOptions: commandLine(options),
       warn: (line) => {
         if (!quiet) process.stderr.write(`dinghy: ${line}\n`)
@@ -105,6 +106,7 @@ function commandLine(options: ProxyOptions): Record<string, unknown> {
     log_level: options.logLevel,
     mode: options.mode === 'validate' ? 'Validate' : 'Serve',
     drain_time: `${options.drainTimeS}s`,
+    ...(options.drainStrategy === 'immediate' ? { drain_strategy: 'Immediate' } : {}),
     ...(options.serviceCluster ? { service_cluster: options.serviceCluster } : {}),
     ...(options.serviceNode ? { service_node: options.serviceNode } : {}),
     ...(options.serviceZone ? { service_zone: options.serviceZone } : {}),

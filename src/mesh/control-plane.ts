@@ -22,7 +22,8 @@ export interface ControlPlaneOptions {
   /** istiod's switches. */
   readonly env: Readonly<Record<string, string | undefined>>
   /** A proxy refused what it was sent. `proxy` is `pod.namespace` for those of a mesh, else its node id. */
-  readonly onRejected: (proxy: string, typeUrl: string, message: string) => void
+  /** A proxy refused resources of a type; `patches`: places of the EnvoyFilter patches that are in these. */
+  readonly onRejected: (proxy: string, typeUrl: string, message: string, patches: readonly string[]) => void
   /** See PilotOptions. */
   readonly additions?: ((snapshot: Snapshot) => readonly ApiObject[]) | undefined
   /** See PilotOptions. */
@@ -73,7 +74,13 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       connected: (connection) => pilot.connected(connection),
       subscribed: (connection, typeUrl) => pilot.subscribed(connection, typeUrl),
       disconnected: (connection) => pilot.disconnected(connection),
-      nacked: (connection, typeUrl, nack) => options.onRejected(nameOf(connection.node.id), typeUrl, nack.message),
+      nacked: (connection, typeUrl, { message }) =>
+        options.onRejected(
+          nameOf(connection.node.id),
+          typeUrl,
+          message,
+          pilot.refusedPatches(connection, typeUrl, message),
+        ),
     },
   })
   return {

@@ -1,5 +1,7 @@
 import type http from 'node:http'
+import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import { FAULT_ANNOTATION } from '../api/server-fault.ts'
+import type { BootstrapPatch } from '../pilot/envoyfilter/bootstrap.ts'
 import { SDS_CLUSTER } from '../pilot/names.ts'
 import { type CaptureEntry, CaptureTable } from '../proxy/listener/capture.ts'
 import { type Address, formatAddress } from '../proxy/listener/connection.ts'
@@ -12,6 +14,7 @@ import type { AdsTransport } from '../xds/stream.ts'
 import type { MeshAddresses, SocketAddress } from './address-book.ts'
 import type { Reach } from './apps/identity.ts'
 import { type Apps, startApps } from './apps/start-apps.ts'
+import { withBootstrapPatches } from './bootstrap-patches.ts'
 import { BoundSockets } from './bound-sockets.ts'
 import { CaptureRules } from './capture-rules.ts'
 import type { WorkloadView } from './control/api.ts'
@@ -65,6 +68,8 @@ export class Instance {
   /** What makes its app fail. */
   readonly faults: InstanceFaults
   readonly settings: SidecarSettings
+  /** To the bootstrap of its sidecar. */
+  readonly patches: readonly BootstrapPatch[]
   readonly #rules: CaptureRules
   readonly #bound: BoundSockets
   readonly #host: InstanceHost
@@ -83,9 +88,16 @@ export class Instance {
   #httpProxy: Address | undefined
   #down = false
 
-  private constructor(workload: Workload, ports: readonly number[], settings: SidecarSettings, host: InstanceHost) {
+  private constructor(
+    workload: Workload,
+    ports: readonly number[],
+    settings: SidecarSettings,
+    host: InstanceHost,
+    patches: readonly BootstrapPatch[],
+  ) {
     this.workload = workload
     this.settings = settings
+    this.patches = patches
     this.#rules = new CaptureRules(settings.interception, workload.annotations, workload.ip, (message) =>
       host.onProblem(workload, message),
     )
@@ -124,8 +136,9 @@ export class Instance {
     ports: readonly number[],
     settings: SidecarSettings,
     host: InstanceHost,
+    patches: readonly BootstrapPatch[] = [],
   ): Promise<Instance> {
-    const instance = new Instance(workload, ports, settings, host)
+    const instance = new Instance(workload, ports, settings, host, patches)
     try {
       await instance.#start()
       await instance.faults.annotate(workload.annotations[FAULT_ANNOTATION])
@@ -164,11 +177,38 @@ export class Instance {
     this.#publish()
     const own = this.#host.block.ownAddresses
     this.#logs = instanceLogs(workload, this.#host.logDir, this.#runtime, (line) => this.#host.onLog(workload, line))
-    this.#proxy = new ProxyServer({
-      bootstrap: sidecarBootstrap(workload, this.#host.identity, this.settings, {
-        ip: this.address,
-        port: own ? ADMIN_PORT : 0,
-      }),
+    const bootstrap = sidecarBootstrap(workload, this.#host.identity, this.settings, {
+      ip: this.address,
+      port: own ? ADMIN_PORT : 0,
+    })
+    this.#proxy = this.#sidecarOf(bootstrap)
+    await this.#proxy.start()
+    this.#admin = this.#proxy.adminAddress
+    if (workload.gateway) return
+    this.#httpProxy = await this.#listen({ ip: '127.0.0.1', port: this.settings.httpProxyPort }, 'outbound')
+  }
+
+  /** The sidecar of a bootstrap, with the patches to that as far as they can be used. */
+  #sidecarOf(plain: Bootstrap): ProxyServer {
+    const { workload } = this
+    const told: string[] = []
+    const tell = (line: string): void => {
+      told.push(line)
+      this.#host.onWarning(workload, line)
+    }
+    // Whether a proxy can be made of a bootstrap is best known by who makes it.
+    const usable = (patched: Bootstrap): void => void this.#server(patched, () => {}).stop()
+    const bootstrap = withBootstrapPatches(plain, this.patches, usable, tell)
+    return this.#server(bootstrap, (line) => {
+      // What a patch says without effect has been told with the patch's place.
+      if (!told.some((known) => known.endsWith(line))) this.#host.onWarning(workload, line)
+    })
+  }
+
+  #server(bootstrap: Bootstrap, warn: (line: string) => void): ProxyServer {
+    const { workload } = this
+    return new ProxyServer({
+      bootstrap,
       runtime: this.#runtime,
       adsTransport: this.#host.ads,
       // There is no agent: the control plane of this process has the secrets.
@@ -177,17 +217,15 @@ export class Instance {
       captureTable: this.#capture,
       capture: (destination) => this.outbound(destination),
       book: this.#host.addresses.viewOf(workload.ip, () => this.#runtime.random()),
-      logs: this.#logs,
+      logs: this.#logs!,
       onStreamComplete: this.#host.observer.watch(workload.ip),
       onOutlier: (cluster, event) => this.#host.onOutlier(workload, cluster, event),
       bindAddress: (configured, name) => this.#bound.bind(configured, name),
       drainTime: this.settings.drainDuration,
-      warn: (line) => this.#host.onWarning(workload, line),
+      // As istio-agent starts Envoy (pkg/envoy/proxy.go).
+      drainStrategy: 'immediate',
+      warn,
     })
-    await this.#proxy.start()
-    this.#admin = this.#proxy.adminAddress
-    if (workload.gateway) return
-    this.#httpProxy = await this.#listen({ ip: '127.0.0.1', port: this.settings.httpProxyPort }, 'outbound')
   }
 
   /**

@@ -1,9 +1,11 @@
 import net from 'node:net'
 import { FAULT_ANNOTATION } from '../api/server-fault.ts'
+import type { BootstrapPatch } from '../pilot/envoyfilter/bootstrap.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { ProxyServer } from '../proxy/server.ts'
 import { NO_ADDRESS, type Workload } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
+import { type PatchFinder, patchFinder, wordsOfPatches } from './bootstrap-patches.ts'
 import type { WorkloadView } from './control/api.ts'
 import { Instance, type InstanceHost } from './instance.ts'
 import { type SidecarSettings, sidecarSettings } from './sidecar-settings.ts'
@@ -25,7 +27,8 @@ export class Instances {
 
   /** Whether the registry has workloads that do not run, or run otherwise. */
   lacks(push: PushContext): boolean {
-    return push.registry.workloads.some((w) => this.#facts.get(keyOf(w)) !== wantedOf(w, push).facts)
+    const find = patchFinder(push, this.#host.identity)
+    return push.registry.workloads.some((w) => this.#facts.get(keyOf(w)) !== wantedOf(w, push, find).facts)
   }
 
   /**
@@ -34,8 +37,10 @@ export class Instances {
    */
   start(push: PushContext): Promise<void> {
     return this.#queue(async () => {
-      const all = push.registry.workloads.map((workload) => ({ workload, wanted: wantedOf(workload, push) }))
+      const find = patchFinder(push, this.#host.identity)
+      const all = push.registry.workloads.map((workload) => ({ workload, wanted: wantedOf(workload, push, find) }))
       const starting = all.filter(({ workload, wanted }) => this.#facts.get(keyOf(workload)) !== wanted.facts)
+      this.#tellOfPatches(starting)
       await Promise.all(starting.map(({ workload }) => this.#stop(keyOf(workload))))
       const results = await Promise.allSettled(starting.map(({ workload, wanted }) => this.#start(workload, wanted)))
       const failed = results.find((r) => r.status === 'rejected')
@@ -74,8 +79,24 @@ export class Instances {
     })
   }
 
+  /** A bootstrap is read once: a changed one takes a new sidecar. */
+  #tellOfPatches(starting: readonly { workload: Workload; wanted: Wanted }[]): void {
+    const anew = starting.filter(({ workload, wanted }) => {
+      const before = this.#byKey.get(keyOf(workload))?.patches
+      return before && JSON.stringify(wordsOfPatches(before)) !== JSON.stringify(wordsOfPatches(wanted.patches))
+    })
+    const [first] = anew
+    if (!first) return
+    const others = anew.length > 1 ? ` (and ${anew.length - 1} more)` : ''
+    const places = [...new Set(anew.flatMap(({ wanted }) => wanted.patches.map(({ place }) => place)))]
+    const now = places.length > 0 ? places.join('; ') : 'there are none any more'
+    const what = `its sidecar${others} starts anew, as patches to the bootstrap have changed: ${now}`
+    this.#host.onProblem(first.workload, what)
+  }
+
   async #start(workload: Workload, wanted: Wanted): Promise<void> {
-    const instance = await Instance.start(workload, wanted.ports, wanted.settings, this.#host)
+    const { ports, settings, patches } = wanted
+    const instance = await Instance.start(workload, ports, settings, this.#host, patches)
     this.#byKey.set(keyOf(workload), instance)
     this.#facts.set(keyOf(workload), wanted.facts)
   }
@@ -153,13 +174,15 @@ function keyOf(workload: Workload): string {
 interface Wanted {
   readonly ports: readonly number[]
   readonly settings: SidecarSettings
+  readonly patches: readonly BootstrapPatch[]
   readonly facts: string
 }
 
-function wantedOf(workload: Workload, push: PushContext): Wanted {
+function wantedOf(workload: Workload, push: PushContext, find: PatchFinder): Wanted {
   const settings = sidecarSettings(push, workload)
   const ports = portsOf(workload, push.registry, settings)
-  return { ports, settings, facts: factsOf(workload, ports, settings) }
+  const patches = find(workload, settings)
+  return { ports, settings, patches, facts: factsOf(workload, ports, settings, patches) }
 }
 
 /**
@@ -172,7 +195,12 @@ function portsOf(workload: Workload, registry: Registry, settings: SidecarSettin
   return [...new Set([...stated, ...served, ...(workload.injected ? settings.ports : [])])]
 }
 
-function factsOf(workload: Workload, ports: readonly number[], settings: SidecarSettings): string {
+function factsOf(
+  workload: Workload,
+  ports: readonly number[],
+  settings: SidecarSettings,
+  patches: readonly BootstrapPatch[],
+): string {
   const { ip, annotations, labels, serviceAccount, injected, gateway, containers, nodeName, locality } = workload
   const app = Object.entries(annotations).filter(
     ([name]) =>
@@ -190,6 +218,7 @@ function factsOf(workload: Workload, ports: readonly number[], settings: Sidecar
     locality,
     ports,
     injected ? settings : undefined,
+    wordsOfPatches(patches),
   ])
 }
 

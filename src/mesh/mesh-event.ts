@@ -9,4 +9,11 @@ export type MeshEvent =
   | { readonly type: 'output' | 'log'; readonly workload: string; readonly line: string }
   | ({ readonly type: 'outlier' } & OutlierReport)
   | { readonly type: 'warning'; readonly message: string }
-  | { readonly type: 'rejected'; readonly workload: string; readonly typeUrl: string; readonly message: string }
+  | {
+      readonly type: 'rejected'
+      readonly workload: string
+      readonly typeUrl: string
+      readonly message: string
+      /** `FILE:LINE:COLUMN: EnvoyFilter …` of the patches that are in what was refused. */
+      readonly patches: readonly string[]
+    }

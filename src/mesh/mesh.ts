@@ -143,7 +143,8 @@ export class Mesh {
       additions: this.#options.gateways === false ? undefined : (snapshot) => standInGateways(snapshot, this.#domain),
       beforePush: (context) => this.#prepare(context),
       meshDial: keyServers(this.#addresses, this.#domain, () => this.#plane.pilot.context),
-      onRejected: (workload, typeUrl, message) => this.#event({ type: 'rejected', workload, typeUrl, message }),
+      onRejected: (workload, typeUrl, message, patches) =>
+        this.#event({ type: 'rejected', workload, typeUrl, message, patches }),
       warn: (message) => this.#event({ type: 'warning', message }),
       onCa: (summary) => this.#event({ type: 'changed', summary }),
     })

@@ -281,6 +281,12 @@ export class Pilot implements ResourceSource {
     for (const client of this.#clients.values()) this.#serve(client)
   }
 
+  /** The places of the EnvoyFilter patches that are in what a proxy refused, by its words for that. */
+  refusedPatches(connection: AdsConnection, typeUrl: string, refusal: string): readonly string[] {
+    const patches = this.#context.envoyFilters.forProxy(this.proxy(connection.node))
+    return patches?.blamed(typeUrl, refusal).map(({ place }) => place) ?? []
+  }
+
   /** Works out a client's resources and hands over those that changed. */
   #serve(client: Client): void {
     const { connection } = client

@@ -1,10 +1,18 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { Ca } from '../ca/ca.ts'
-import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } from '../xds/resource-types.ts'
+import {
+  CLUSTER_TYPE,
+  ENDPOINT_TYPE,
+  EXTENSION_TYPE,
+  LISTENER_TYPE,
+  ROUTE_TYPE,
+  SECRET_TYPE,
+} from '../xds/resource-types.ts'
 import { clustersOf } from './cluster/clusters.ts'
 import { EDS } from './cluster/draft.ts'
 import { loadAssignment } from './endpoint/load-assignment.ts'
 import { withRoutePatches } from './envoyfilter/apply.ts'
+import { extensionConfigs } from './envoyfilter/extension-config.ts'
 import { proxylessClusters, proxylessListeners, proxylessRoutes } from './grpc/proxyless.ts'
 import { listenersOf } from './listener/listeners.ts'
 import { SDS_DEFAULT, SDS_ROOT } from './names.ts'
@@ -56,6 +64,7 @@ export function resourcesOf(
       ),
     )
   }
+  out.set(EXTENSION_TYPE, extensionConfigs(push, proxy, watched(EXTENSION_TYPE)))
   out.set(SECRET_TYPE, secretsFor(push, proxy, options.ca, watched(SECRET_TYPE), options.files))
   return out
 }

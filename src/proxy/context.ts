@@ -2,8 +2,10 @@ import type { Message } from '@bufbuild/protobuf'
 import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import type { Runtime } from '../runtime.ts'
+import type { ExtensionSource } from './ecds/source.ts'
 import type { AddressBook, Transport } from './listener/connection.ts'
 import type { StatsStore } from './observe/stats.ts'
+import type { RuntimeValues } from './runtime-values.ts'
 import type { StreamInfo } from './stream-info.ts'
 import type { ClusterManager } from './upstream/cluster.ts'
 import type { DnsCaches } from './upstream/discovery/dns-cache-config.ts'
@@ -15,6 +17,8 @@ export interface ProxyContext {
   readonly node: Node
   readonly clusters: ClusterManager
   readonly routes: RouteSubscriptions
+  /** Configs of filters that say `config_discovery`; undefined: there are none to be had. */
+  readonly extensions?: ExtensionSource | undefined
   readonly book: AddressBook
   readonly logs: LogFiles
   /** Names that dynamic forward proxies know. */
@@ -25,6 +29,10 @@ export interface ProxyContext {
   readonly healthCheckFailed?: () => boolean
   /** Feature guards that the bootstrap's runtime layers set, such as `http_reject_path_with_fragment`; without the prefix. */
   readonly runtimeFeatures?: ReadonlyMap<string, boolean> | undefined
+  /** Whatever the bootstrap's runtime layers set, by key. */
+  readonly runtimeValues?: RuntimeValues | undefined
+  /** `cluster_manager.local_cluster_name` of the bootstrap: the cluster that this proxy is one of. */
+  readonly localClusterName?: string | undefined
   /** Says once, for the whole proxy, that a field of the config is understood but has no effect yet. */
   readonly notEnforced?: (path: string) => void
   /** Takes a line for the proxy's own log. */
@@ -69,6 +77,10 @@ export interface ConnectionHandler {
   onConnection(transport: Transport): void
   /** Resolves true once warm: RDS has arrived. Called once. */
   whenWarm(ready: () => void): void
+  /** Calls `ready` once the configs that its filters take from elsewhere have come, or were waited for long enough. Called once. */
+  whenDiscovered?(ready: () => void): void
+  /** It lacks the config of a filter, has counted that, and will have no connection now. */
+  refuses?(): boolean
   /** It reads nothing before it is ready to; filters before it see bytes no earlier. */
   readonly readsLater?: boolean
   /** A connection ended before the filters in front let this one have it, or before its TLS was there (`secure`). */

@@ -6,6 +6,7 @@ import { make } from '../xds/messages.ts'
 import { AdminServer } from './admin/admin-server.ts'
 import type { ServerState } from './admin/view.ts'
 import type { LogFiles, ProxyContext } from './context.ts'
+import { ExtensionSubscriptions } from './ecds/subscriptions.ts'
 import { durationMs } from './http/config.ts'
 import { RouterStats } from './http/router/router-stats.ts'
 import { http1CodecStats } from './http1/stats.ts'
@@ -25,6 +26,7 @@ import { outlierListener } from './server/outlier-log.ts'
 import { bootstrapResolver } from './server/resolver.ts'
 import { RouteTable } from './server/route-table.ts'
 import { runtimeFeatures } from './server/runtime-features.ts'
+import { runtimeValues } from './server/runtime-values.ts'
 import { ProxySecretSources } from './server/secret-sources.ts'
 import { SecretStore } from './tls/secrets.ts'
 import { type ClusterControl, createClusterManager } from './upstream/cluster-manager.ts'
@@ -46,6 +48,7 @@ export class ProxyServer {
   readonly listeners: ListenerManager
   readonly routes: RouteTable
   readonly secrets: SecretStore
+  readonly extensions: ExtensionSubscriptions
   private readonly secretSources: ProxySecretSources
   readonly notEnforced: NotEnforced
   readonly drain: DrainState
@@ -77,8 +80,10 @@ export class ProxyServer {
     this.ownLogs = options.logs ? undefined : new BufferedLogFiles(runtime, this.stats)
     this.logs = options.logs ?? this.ownLogs!
     const drainTime = options.drainTime ?? DRAIN_TIME_MS
-    this.drain = new DrainState(runtime, drainTime)
+    const drainStrategy = options.drainStrategy ?? 'gradual'
+    this.drain = new DrainState(runtime, drainTime, drainStrategy)
     this.routes = new RouteTable(() => runtime.wallNow())
+    this.extensions = new ExtensionSubscriptions({ runtime, stats: this.stats, log: warn })
     this.secretSources = new ProxySecretSources({
       bootstrap,
       runtime,
@@ -113,6 +118,7 @@ export class ProxyServer {
       node: this.node,
       clusters: this.clusters,
       routes: this.routes,
+      extensions: this.extensions,
       book,
       logs: this.logs,
       dnsCaches: this.dnsCaches,
@@ -122,10 +128,13 @@ export class ProxyServer {
       log: warn,
       onStreamComplete: options.onStreamComplete,
       runtimeFeatures: runtimeFeatures(bootstrap),
+      localClusterName: bootstrap.clusterManager?.localClusterName || undefined,
+      runtimeValues: runtimeValues(bootstrap),
     }
     this.listeners = new ListenerManager({
       deps: { context, secrets: this.secrets, limits: ConnectionLimits.of(bootstrap) },
       drainTime,
+      drainStrategy,
       bindAddress: options.bindAddress ?? ((address) => (options.captureTable ? undefined : address)),
       onEntrance: (direction, served) => options.captureTable?.serve(direction, served),
       onError: warn,
@@ -184,8 +193,8 @@ export class ProxyServer {
       const path = 'bootstrap.dynamic_resources.ads_config.grpc_services'
       transport = openGrpc({ bootstrap, services: config.grpcServices, service: 'ads', secrets: this.secrets, path })
     }
-    const { stats, node, clusters, readiness, listeners, routes, secrets } = this
-    const targets = { runtime, stats, node, clusters, readiness, listeners, routes, secrets }
+    const { stats, node, clusters, readiness, listeners, routes, secrets, extensions } = this
+    const targets = { runtime, stats, node, clusters, readiness, listeners, routes, secrets, extensions }
     this.ads = new Ads(transport, bootstrap, targets)
     this.ads.start()
   }
@@ -299,6 +308,7 @@ export class ProxyServer {
     this.options.captureTable?.connectTo(undefined)
     this.ads?.close()
     this.secretSources.close()
+    this.extensions.close()
     await this.listeners.close(reset)
     this.clusters.close()
     this.dnsCaches.close()

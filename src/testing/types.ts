@@ -151,7 +151,14 @@ export type TestMeshEvent =
   /** A line that a workload's command wrote (`output`), or its sidecar (`log`: access logs to /dev/stdout). */
   | { readonly type: 'output' | 'log'; readonly workload: string; readonly line: string }
   /** A sidecar refused what the control plane sent it. */
-  | { readonly type: 'rejected'; readonly workload: string; readonly typeUrl: string; readonly message: string }
+  | {
+      readonly type: 'rejected'
+      readonly workload: string
+      readonly typeUrl: string
+      readonly message: string
+      /** `FILE:LINE:COLUMN: EnvoyFilter …` of the patches that are in what was refused. */
+      readonly patches: readonly string[]
+    }
 
 /** The events of one type. */
 export type EventOf<T extends TestMeshEvent['type']> = Extract<TestMeshEvent, { type: T }>

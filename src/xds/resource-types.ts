@@ -34,6 +34,14 @@ export function isNamedOnly(typeUrl: string): boolean {
   return typeUrl === ENDPOINT_TYPE || typeUrl === ROUTE_TYPE || typeUrl === SECRET_TYPE || typeUrl === EXTENSION_TYPE
 }
 
+/**
+ * Types of which a control plane never says that one is gone: listeners that still name it go on with it until they change
+ * (istio/istio, pilot/pkg/xds/delta.go, neverRemoveDelta).
+ */
+export function isNeverRemoved(typeUrl: string): boolean {
+  return typeUrl === EXTENSION_TYPE
+}
+
 /** A resource's own name, by which state-of-the-world responses identify it. */
 export function resourceName(message: Message): string {
   const fields = message as Message & { name?: unknown; clusterName?: unknown }

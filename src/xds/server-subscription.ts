@@ -1,6 +1,6 @@
 import type { DeltaDiscoveryRequest, DiscoveryRequest, Resource } from '#gen/envoy/service/discovery/v3/discovery_pb.js'
 import { make } from './messages.ts'
-import { isNamedOnly, isWholeState } from './resource-types.ts'
+import { isNamedOnly, isNeverRemoved, isWholeState } from './resource-types.ts'
 import type { Resources, VersionedResource } from './snapshot.ts'
 import type { AdsRequest, AdsResponse } from './stream.ts'
 
@@ -227,13 +227,14 @@ export class DeltaSubscription extends ServerSubscription {
       if (resource) add(name, resource)
     }
     const removed = new Set<string>()
-    if (how.removing)
+    const kept = isNeverRemoved(this.typeUrl)
+    if (how.removing && !kept)
       for (const name of this.held.keys())
         if (!resources.has(name)) {
           removed.add(name)
           this.held.delete(name)
         }
-    for (const name of this.asked) if (!this.held.has(name)) removed.add(name)
+    if (!kept) for (const name of this.asked) if (!this.held.has(name)) removed.add(name)
     this.asked.clear()
     if (changed.length === 0 && removed.size === 0 && !how.asked) return undefined
     this.sent(how)

@@ -24,9 +24,12 @@ export function validate(message: Message): Violation[] {
   return run.violations
 }
 
-/** What Envoy says when it refuses a message for its constraints (ProtoValidationException); the first violation. */
+/**
+ * What Envoy says when it refuses a message for its constraints (ProtoValidationException), with every violation; what is
+ * in several parts of the message, such as in each filter chain of a listener, once.
+ */
 export function constraintText(violations: readonly Violation[]): string {
-  return `Proto constraint validation failed (${violations.map((v) => v.constraint).join('; ')})`
+  return `Proto constraint validation failed (${[...new Set(violations.map((v) => v.constraint))].join('; ')})`
 }
 
 /** The checks of one field, made once per message type. */

@@ -255,8 +255,13 @@ export function httpHarness() {
       running.push(started)
       return started
     },
-    async proxy(hcm: object, upstreams: Upstream[] = [], clusters: Record<string, object> = {}) {
-      const started = await startHttpProxy(hcm, upstreams, clusters)
+    async proxy(
+      hcm: object,
+      upstreams: Upstream[] = [],
+      clusters: Record<string, object> = {},
+      bootstrap: object = {},
+    ) {
+      const started = await startHttpProxy(hcm, upstreams, clusters, bootstrap)
       running.push(started)
       return started
     },

@@ -1,7 +1,8 @@
 import { RE2JS } from 're2js'
+import { idleOperation } from '../envoy-filter-operations.ts'
 import type { EnvoyConfigObjectMatch, EnvoyConfigObjectPatch, EnvoyFilter } from '../kinds/envoy-filter.ts'
-import { own } from '../own.ts'
 import { checkSelector } from './names.ts'
+import { nameNow } from './old-filter-names.ts'
 import type { Scope } from './scope.ts'
 import { each } from './scope.ts'
 import { checkTargets } from './values.ts'
@@ -36,6 +37,8 @@ function checkPatch(scope: Scope, { applyTo = 'INVALID', match, patch }: EnvoyCo
   if (match?.proxy?.proxyVersion) checkVersion(scope.at('match', 'proxy', 'proxyVersion'), match.proxy.proxyVersion)
   if (match && !waypoint) checkMatch(scope.at('match'), match, applyTo)
   if (value) checkValue(at.at('value'), value)
+  const idle = operation === 'INVALID' ? undefined : idleOperation({ applyTo, match, patch })
+  if (idle !== undefined) at.at('operation').warn(idle)
   if (applyTo === 'HTTP_FILTER' && operation === 'ADD') {
     at.at('operation').warn(
       'appends behind the router, which Envoy refuses: write INSERT_BEFORE, with a subFilter match on envoy.filters.http.router',
@@ -71,6 +74,7 @@ function checkMatch(scope: Scope, match: EnvoyConfigObjectMatch, applyTo: string
     if (wanted && match[kind] && kind !== wanted)
       scope.at(kind).errorAtKey(`a match for applyTo ${applyTo} is one on ${wanted}`)
   }
+  if (match.listener?.portName) scope.at('listener', 'portName').warnAtKey('has no effect: istiod does not look at it')
   const filter = match.listener?.filterChain?.filter
   if (wanted !== 'listener' || !filter) return
   const at = scope.at('listener', 'filterChain', 'filter')
@@ -87,35 +91,9 @@ function checkMatch(scope: Scope, match: EnvoyConfigObjectMatch, applyTo: string
   else warnOldName(at.at('subFilter', 'name'), filter.subFilter.name)
 }
 
-/** Names that Envoy had before (xds.DeprecatedFilterNames). */
-const OLD_NAMES: Record<string, string> = {
-  'envoy.buffer': 'http.buffer',
-  'envoy.cors': 'http.cors',
-  'envoy.csrf': 'http.csrf',
-  'envoy.ext_authz': 'http.ext_authz',
-  'envoy.fault': 'http.fault',
-  'envoy.grpc_http1_bridge': 'http.grpc_http1_bridge',
-  'envoy.grpc_json_transcoder': 'http.grpc_json_transcoder',
-  'envoy.grpc_web': 'http.grpc_web',
-  'envoy.gzip': 'http.gzip',
-  'envoy.health_check': 'http.health_check',
-  'envoy.ip_tagging': 'http.ip_tagging',
-  'envoy.lua': 'http.lua',
-  'envoy.rate_limit': 'http.ratelimit',
-  'envoy.router': 'http.router',
-  'envoy.squash': 'http.squash',
-  'envoy.client_ssl_auth': 'network.client_ssl_auth',
-  'envoy.echo': 'network.echo',
-  'envoy.http_connection_manager': 'network.http_connection_manager',
-  'envoy.mongo_proxy': 'network.mongo_proxy',
-  'envoy.ratelimit': 'network.ratelimit',
-  'envoy.redis_proxy': 'network.redis_proxy',
-  'envoy.tcp_proxy': 'network.tcp_proxy',
-}
-
 function warnOldName(scope: Scope, name: string): void {
-  const now = own(OLD_NAMES, name)
-  if (now !== undefined) scope.warn(`an old name, which matches nothing any more: write "envoy.filters.${now}"`)
+  const now = nameNow(name)
+  if (now !== undefined) scope.warn(`an old name, which matches nothing any more: write "${now}"`)
 }
 
 /** What is wrong inside of a patch, as far as it can be told without Envoy's types. */
@@ -142,7 +120,7 @@ function checkValue(scope: Scope, value: unknown): void {
 function warnRateLimit(scope: Scope, value: unknown): void {
   if (typeof value !== 'object' || value === null) return
   const has = (snake: string, camel: string): boolean => snake in value || camel in value
-  if (!has('token_bucket', 'tokenBucket')) return
+  if (!has('token_bucket', 'tokenBucket') && !has('descriptors', 'descriptors')) return
   if (!has('filter_enabled', 'filterEnabled')) {
     scope.warnAtKey('a local rate limit without filter_enabled never limits: its default is 0 %')
   } else if (!has('filter_enforced', 'filterEnforced')) {

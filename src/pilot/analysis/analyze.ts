@@ -6,6 +6,7 @@ import { authorizationPolicies } from './authorization-policies.ts'
 import { blockedCidrs } from './blocked-cidrs.ts'
 import { caCertificates } from './ca-certificates.ts'
 import { AnalysisContext, type ContextOptions } from './context.ts'
+import { envoyFilters } from './envoy-filters.ts'
 import { externalControlPlane } from './external-control-plane.ts'
 import { gatewayCertificates } from './gateway-certificates.ts'
 import { gatewaySecrets } from './gateway-secrets.ts'
@@ -24,6 +25,7 @@ export function allAnalyzers(now: () => number): Analyzer[] {
     authorizationPolicies,
     blockedCidrs,
     caCertificates,
+    envoyFilters,
     externalControlPlane,
     gatewayCertificates,
     gatewaySecrets(now),

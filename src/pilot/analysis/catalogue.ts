@@ -134,6 +134,35 @@ export const JWT_ROUTING_WITHOUT_AUTHN = messageType(
   (key: string, gateway: string, pod: string) =>
     `The virtual service uses the JWT claim based routing (key: ${key}) but found no request authentication for the gateway (${gateway}) pod (${pod}). The request authentication must first be applied for the gateway pods to validate the JWT token and make the claims available for routing.`,
 )
+const relative = (kinds: string, when: string): string =>
+  `This EnvoyFilter does not have a priority and has a relative patch operation ${kinds}set which can cause the EnvoyFilter not to be applied${when}. Using the INSERT_FIRST ${kinds ? 'or' : 'of'} ADD option or setting the priority may help in ensuring the EnvoyFilter is applied correctly.`
+export const ENVOY_FILTER_RELATIVE = messageType('IST0151', 'Warning', 'EnvoyFilterUsesRelativeOperation', () =>
+  relative('', ''),
+)
+export const ENVOY_FILTER_REPLACE = messageType(
+  'IST0152',
+  'Error',
+  'EnvoyFilterUsesReplaceOperationIncorrectly',
+  () => 'The REPLACE operation is only valid for HTTP_FILTER and NETWORK_FILTER.',
+)
+export const ENVOY_FILTER_ADD = messageType(
+  'IST0153',
+  'Error',
+  'EnvoyFilterUsesAddOperationIncorrectly',
+  () => 'The ADD operation will be ignored when applyTo is set to ROUTE_CONFIGURATION, or HTTP_ROUTE.',
+)
+export const ENVOY_FILTER_REMOVE = messageType(
+  'IST0154',
+  'Error',
+  'EnvoyFilterUsesRemoveOperationIncorrectly',
+  () => 'The REMOVE operation will be ignored when applyTo is set to ROUTE_CONFIGURATION, or HTTP_ROUTE.',
+)
+export const ENVOY_FILTER_RELATIVE_WITH_VERSION = messageType(
+  'IST0155',
+  'Warning',
+  'EnvoyFilterUsesRelativeOperationWithProxyVersion',
+  () => relative('(NSTERT_BEFORE/AFTER, REPLACE, MERGE, DELETE) and proxyVersion ', ' during an upgrade'),
+)
 export const INVALID_GATEWAY_CREDENTIAL = messageType(
   'IST0161',
   'Error',

@@ -1,7 +1,9 @@
 import type { Cluster } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
+import { CLUSTER_TYPE } from '../../xds/resource-types.ts'
 import { copyOf, TypeMismatch } from './merge.ts'
 import { mergeConfigured, mergePatch } from './merge-patch.ts'
-import { addsTo, merges, type Patch, type PatchContext, type PatchSet } from './patches.ts'
+import { addsTo, merges, type Patch, type PatchContext } from './patch.ts'
+import type { PatchSet } from './patch-set.ts'
 
 /**
  * A cluster after its patches; undefined when one removes it (networking/core/envoyfilter/cluster_patch.go). `hosts`: of an
@@ -16,7 +18,10 @@ export function patchCluster(
   let cluster = original
   for (const patch of patches.of('CLUSTER', context)) {
     if (patch.operation !== 'REMOVE' && !merges(patch.operation)) continue
-    if (!clusterMatches(cluster, patch, hosts)) continue
+    if (!clusterMatches(cluster, patch, hosts)) {
+      patch.sought.missed('cluster', [cluster.name])
+      continue
+    }
     patch.hits++
     if (patch.operation === 'REMOVE') return undefined
     if (cluster === original) cluster = copyOf(original)
@@ -31,15 +36,23 @@ export function patchCluster(
   return cluster
 }
 
-/** Clusters that patches add. */
-export function addedClusters(context: PatchContext, patches: PatchSet): Cluster[] {
-  return patches
-    .of('CLUSTER', context)
-    .filter((patch) => patch.operation === 'ADD' && addsTo(patch, context))
-    .map((patch) => {
-      patch.hits++
-      return copyOf(patch.value)
-    })
+/** Clusters that patches add to those that are there. Of two with one name the first counts. */
+export function addedClusters(context: PatchContext, patches: PatchSet, there: readonly Cluster[]): Cluster[] {
+  const names = new Set(there.map(({ name }) => name))
+  const added: Cluster[] = []
+  for (const patch of patches.of('CLUSTER', context)) {
+    if (patch.operation !== 'ADD' || !addsTo(patch, context)) continue
+    patch.hits++
+    const { name } = patch.value
+    if (names.has(name)) {
+      patch.failure = `there is a cluster "${name}" already, which stays: it is not added`
+      continue
+    }
+    names.add(name)
+    patches.touch(CLUSTER_TYPE, name, patch)
+    added.push(copyOf(patch.value))
+  }
+  return added
 }
 
 /**

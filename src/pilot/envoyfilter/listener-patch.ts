@@ -5,11 +5,13 @@ import type {
   HttpFilter,
 } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { pack, unpack } from '../../xds/messages.ts'
+import { LISTENER_TYPE } from '../../xds/resource-types.ts'
 import { VIRTUAL_INBOUND, VIRTUAL_OUTBOUND } from '../names.ts'
 import { edited } from './lists.ts'
 import { copyOf, TypeMismatch } from './merge.ts'
 import { mergeConfig, mergeConfigured, mergePatch } from './merge-patch.ts'
-import { addsTo, merges, type Patch, type PatchContext, type PatchSet } from './patches.ts'
+import { addsTo, merges, noteRenaming, type Patch, type PatchContext } from './patch.ts'
+import type { PatchSet } from './patch-set.ts'
 import { type PortMap, patchRouteConfiguration } from './route-patch.ts'
 
 const MANAGER = 'envoy.filters.network.http_connection_manager'
@@ -17,12 +19,16 @@ const MANAGER_TYPE = 'envoy.extensions.filters.network.http_connection_manager.v
 
 type ListenerPatch = Patch<'LISTENER' | 'LISTENER_FILTER' | 'FILTER_CHAIN' | 'NETWORK_FILTER' | 'HTTP_FILTER'>
 
-/** Listeners after their patches; untouched ones stay the objects they were (networking/core/envoyfilter/listener_patch.go). */
+/**
+ * Listeners after their patches; untouched ones stay the objects they were (networking/core/envoyfilter/listener_patch.go).
+ * `adds`: whether patches may add listeners to these.
+ */
 export function patchListeners(
   context: PatchContext,
   patches: PatchSet,
   listeners: readonly Listener[],
   ports: PortMap,
+  { adds = true } = {},
 ): Listener[] {
   const kinds = ['LISTENER', 'LISTENER_FILTER', 'FILTER_CHAIN', 'NETWORK_FILTER', 'HTTP_FILTER'] as const
   const inlineRoutes = context === 'SIDECAR_INBOUND' && patches.has('ROUTE_CONFIGURATION', 'VIRTUAL_HOST', 'HTTP_ROUTE')
@@ -32,12 +38,22 @@ export function patchListeners(
     for (const original of listeners) {
       const listener = copyOf(original)
       out.push(listener)
-      if (inlineRoutes) patchInlineRoutes(context, patches, listener, ports)
-      patchListener(context, patches, listener)
+      patches.during(LISTENER_TYPE, listener.name, () => {
+        if (inlineRoutes) patchInlineRoutes(context, patches, listener, ports)
+        patchListener(context, patches, listener)
+        return listener
+      })
     }
-    for (const patch of patches.of('LISTENER', context)) {
+    for (const patch of adds ? patches.of('LISTENER', context) : []) {
       if (patch.operation !== 'ADD' || !addsTo(patch, context)) continue
       patch.hits++
+      const { name } = patch.value
+      if (out.some((listener) => listener.name === name)) {
+        // Of two with one name Envoy refuses the second.
+        patch.failure = `there is a listener "${name}" already, which stays: it is not added`
+        continue
+      }
+      patches.touch(LISTENER_TYPE, name, patch)
       out.push(copyOf(patch.value))
     }
   } catch (error) {
@@ -45,7 +61,12 @@ export function patchListeners(
     if (!(error instanceof TypeMismatch)) throw error
     out.push(...listeners.slice(out.length))
   }
-  return out.filter((listener) => listener.name !== '')
+  const seen = new Set<string>()
+  return out.filter(({ name }) => {
+    if (name === '') return false
+    if (seen.has(name)) noteRenaming(patches.of('LISTENER', context), 'listener', name)
+    return !seen.has(name) && seen.add(name)
+  })
 }
 
 function patchListener(context: PatchContext, patches: PatchSet, listener: Listener): void {
@@ -61,18 +82,19 @@ function patchListener(context: PatchContext, patches: PatchSet, listener: Liste
     mergePatch(listener, patch)
   }
   patchListenerFilters(context, patches, listener)
-  for (const chain of listener.filterChains) if (chain.filters.length > 0) patchChain(context, patches, listener, chain)
+  // A chain that loses its last filter stays, and takes no connection; one that never had any goes.
+  const kept = listener.filterChains.filter(
+    (chain) => chain.filters.length > 0 && patchChain(context, patches, listener, chain),
+  )
   const last = listener.defaultFilterChain
-  if (last && last.filters.length > 0) {
-    patchChain(context, patches, listener, last)
-    if (last.filters.length === 0) listener.defaultFilterChain = undefined
-  }
+  if (last && last.filters.length > 0 && !patchChain(context, patches, listener, last))
+    listener.defaultFilterChain = undefined
   for (const patch of patches.of('FILTER_CHAIN', context)) {
     if (patch.operation !== 'ADD' || !listenerMatches(listener, patch)) continue
     patch.hits++
-    listener.filterChains.push(copyOf(patch.value))
+    if (patch.value.filters.length > 0) kept.push(copyOf(patch.value))
   }
-  listener.filterChains = listener.filterChains.filter((chain) => chain.filters.length > 0)
+  listener.filterChains = kept
 }
 
 function patchListenerFilters(context: PatchContext, patches: PatchSet, listener: Listener): void {
@@ -81,7 +103,11 @@ function patchListenerFilters(context: PatchContext, patches: PatchSet, listener
     const name = patch.match.listener?.listenerFilter
     const named = name !== undefined && name !== ''
     if (patch.operation !== 'MERGE') {
-      listener.listenerFilters = edited(listener.listenerFilters, patch, { named, matches: (f) => f.name === name })
+      listener.listenerFilters = edited(listener.listenerFilters, patch, {
+        part: 'listener filter',
+        named,
+        matches: (f) => f.name === name,
+      })
       continue
     }
     if (!named) continue
@@ -94,13 +120,13 @@ function patchListenerFilters(context: PatchContext, patches: PatchSet, listener
   }
 }
 
-function patchChain(context: PatchContext, patches: PatchSet, listener: Listener, chain: FilterChain): void {
+/** Patches a chain; false when it is to go. */
+function patchChain(context: PatchContext, patches: PatchSet, listener: Listener, chain: FilterChain): boolean {
   for (const patch of patches.of('FILTER_CHAIN', context)) {
     if (!listenerMatches(listener, patch) || !chainMatches(listener, chain, patch)) continue
     if (patch.operation === 'REMOVE') {
       patch.hits++
-      chain.filters = [] // gone
-      return
+      return false
     }
     if (!merges(patch.operation)) continue
     patch.hits++
@@ -109,9 +135,14 @@ function patchChain(context: PatchContext, patches: PatchSet, listener: Listener
   for (const patch of patches.of('NETWORK_FILTER', context)) {
     if (!listenerMatches(listener, patch) || !chainMatches(listener, chain, patch)) continue
     const named = filterOf(patch) !== undefined
-    chain.filters = edited(chain.filters, patch, { named, matches: (f) => networkFilterMatches(f, patch) })
+    chain.filters = edited(chain.filters, patch, {
+      part: 'network filter',
+      named,
+      matches: (f) => networkFilterMatches(f, patch),
+    })
   }
   for (const filter of chain.filters) patchNetworkFilter(context, patches, listener, chain, filter)
+  return true
 }
 
 /** A patch with a transport socket of the chain's name goes into that, and nothing else of it counts. */
@@ -131,8 +162,9 @@ function patchNetworkFilter(
 ): void {
   for (const patch of patches.of('NETWORK_FILTER', context)) {
     if (patch.operation !== 'MERGE' || !listenerMatches(listener, patch)) continue
-    if (!chainMatches(listener, chain, patch) || !networkFilterMatches(filter, patch)) continue
-    mergeNamed(filter, patch)
+    if (!chainMatches(listener, chain, patch)) continue
+    if (networkFilterMatches(filter, patch)) mergeNamed(filter, patch)
+    else patch.sought.missed('network filter', [filter.name])
   }
   if (filter.name === MANAGER) patchManager(context, patches, listener, chain, filter)
 }
@@ -165,12 +197,18 @@ function patchManager(
   for (const patch of wanted) {
     const name = filterOf(patch)?.subFilter?.name
     const named = filterOf(patch)?.subFilter !== undefined
-    manager.httpFilters = edited(manager.httpFilters, patch, { named, matches: (f) => f.name === (name ?? '') })
+    manager.httpFilters = edited(manager.httpFilters, patch, {
+      part: 'HTTP filter',
+      named,
+      matches: (f) => f.name === (name ?? ''),
+    })
   }
   for (const own of manager.httpFilters) {
     for (const patch of wanted) {
       const sub = filterOf(patch)?.subFilter
-      if (patch.operation === 'MERGE' && (!sub || sub.name === own.name)) mergeNamed(own, patch)
+      if (patch.operation !== 'MERGE') continue
+      if (!sub || sub.name === own.name) mergeNamed(own, patch)
+      else patch.sought.missed('HTTP filter', [own.name])
     }
   }
   filter.configType = { case: 'typedConfig', value: pack(manager as never) }
@@ -197,7 +235,13 @@ function patchInlineRoutes(context: PatchContext, patches: PatchSet, listener: L
 const isVirtual = (listener: Listener): boolean =>
   listener.name === VIRTUAL_INBOUND || listener.name === VIRTUAL_OUTBOUND
 
-function listenerMatches(listener: Listener, { match, applyTo }: ListenerPatch): boolean {
+function listenerMatches(listener: Listener, patch: ListenerPatch): boolean {
+  const matches = isListener(listener, patch)
+  if (!matches) patch.sought.missed('listener', [listener.name])
+  return matches
+}
+
+function isListener(listener: Listener, { match, applyTo }: ListenerPatch): boolean {
   const wanted = match.listener
   if (!wanted) return true
   if (wanted.name && wanted.name !== listener.name) return false
@@ -212,7 +256,13 @@ function listenerMatches(listener: Listener, { match, applyTo }: ListenerPatch):
   )
 }
 
-function chainMatches(listener: Listener, chain: FilterChain, { match }: ListenerPatch): boolean {
+function chainMatches(listener: Listener, chain: FilterChain, patch: ListenerPatch): boolean {
+  const matches = isChain(listener, chain, patch)
+  if (!matches) patch.sought.missed('filter chain', [chain.name || `(unnamed, of ${listener.name})`])
+  return matches
+}
+
+function isChain(listener: Listener, chain: FilterChain, { match }: ListenerPatch): boolean {
   const wanted = match.listener
   if (!wanted) return true
   const own = chain.filterChainMatch

@@ -1,12 +1,20 @@
 import { copyOf } from './merge.ts'
-import type { ApplyTo, Patch, ValueOf } from './patches.ts'
+import type { ApplyTo, Patch, ValueOf } from './patch.ts'
+import type { Part } from './sought.ts'
 
 /** The members of a list that a patch names. */
 export interface Selection<T> {
+  /** What the list is of. */
+  readonly part: Part
   /** The patch names one at all. */
   named: boolean
   matches(item: T): boolean
 }
+
+/** Operations that need a member that is there already. */
+const SEEKING = new Set<string>(['INSERT_BEFORE', 'INSERT_AFTER', 'REPLACE', 'REMOVE'])
+
+const nameOf = (item: object): string => ('name' in item && typeof item.name === 'string' && item.name) || '(unnamed)'
 
 /**
  * A list after a structural patch: ADD, INSERT_*, REPLACE or REMOVE; other operations leave it as it is. An insertion that
@@ -15,10 +23,11 @@ export interface Selection<T> {
 export function edited<A extends ApplyTo>(
   list: readonly ValueOf<A>[],
   patch: Patch<A>,
-  { named, matches }: Selection<ValueOf<A>>,
+  { part, named, matches }: Selection<ValueOf<A>>,
 ): ValueOf<A>[] {
   const { operation } = patch
   const at = named ? list.findIndex(matches) : -1
+  if (named && at < 0 && SEEKING.has(operation)) patch.sought.missed(part, list.map(nameOf))
   const value = (): ValueOf<A> => {
     patch.hits++
     return copyOf(patch.value as { $typeName: string }) as ValueOf<A>

@@ -1,7 +1,7 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
 import { mergeAny, mergeMessage, TypeMismatch } from './merge.ts'
-import type { Patch } from './patches.ts'
+import type { Patch } from './patch.ts'
 
 /** Merges a patch's value into what it is for. Throws TypeMismatch, which the patch then tells of. */
 export function mergePatch(target: { $typeName: string }, patch: Patch): void {
@@ -35,7 +35,8 @@ function noting<T>(patch: Patch, merge: () => T): T {
   try {
     return merge()
   } catch (error) {
-    if (error instanceof TypeMismatch) patch.failure = error.message
+    if (error instanceof TypeMismatch)
+      patch.failure = `${error.message}: it has no effect there, nor have the patches after it`
     throw error
   }
 }

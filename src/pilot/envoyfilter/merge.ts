@@ -4,6 +4,8 @@ import { messageIn, pack, registry, schemaOf, typeNameOf } from '../../xds/messa
 
 type Fields = Record<string, unknown>
 
+const ANY = 'google.protobuf.Any'
+
 /** Two configs of different types: istiod panics, and leaves off patching there and then. */
 export class TypeMismatch extends Error {}
 
@@ -49,7 +51,11 @@ function mergeField(
     if (old === undefined || !isZero(value)) write(to, field, value)
   } else if (!('$typeName' in value)) {
     write(to, field, { ...(old as Fields | undefined), ...structuredClone(value) }) // a Struct
-  } else if (old === undefined || name === 'google.protobuf.Duration' || name === 'google.protobuf.Any') {
+  } else if (name === ANY && old !== undefined && (value as Any).value.length === 0) {
+    // Bytes that are not there say nothing: the old ones stay, of whatever type they now are.
+    const { typeUrl } = value as Any
+    write(to, field, { $typeName: ANY, typeUrl: typeUrl || (old as Any).typeUrl, value: (old as Any).value })
+  } else if (old === undefined || name === 'google.protobuf.Duration' || name === ANY) {
     write(to, field, copied(field.message, value))
   } else {
     mergeFields(field.message, old as Message, value as unknown as Message, replaceLists)

@@ -1,90 +1,35 @@
 import { RE2JS } from 're2js'
-import type { Messages } from '#gen/types.js'
-import type { EnvoyConfigObjectMatch, EnvoyConfigObjectPatch } from '../../api/kinds/envoy-filter.ts'
-import type { ApiObject } from '../../api/objects.ts'
+import { idleOperation } from '../../api/envoy-filter-operations.ts'
+import type { EnvoyConfigObjectPatch } from '../../api/kinds/envoy-filter.ts'
+import type { ApiObject, Path } from '../../api/objects.ts'
 import { decodeJson } from '../../xds/json-decode.ts'
-import { type MessageName, schemaOf } from '../../xds/messages.ts'
-import { problemText } from '../../xds/problem.ts'
+import { schemaOf } from '../../xds/messages.ts'
+import { type Problem, problemText } from '../../xds/problem.ts'
 import { attachesTo } from '../policy-attachment.ts'
 import type { ProxyNode } from '../proxy.ts'
-
-/** What a patch may be applied to, with the message that its value is. */
-const VALUES = {
-  LISTENER: 'envoy.config.listener.v3.Listener',
-  LISTENER_FILTER: 'envoy.config.listener.v3.ListenerFilter',
-  FILTER_CHAIN: 'envoy.config.listener.v3.FilterChain',
-  NETWORK_FILTER: 'envoy.config.listener.v3.Filter',
-  HTTP_FILTER: 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter',
-  ROUTE_CONFIGURATION: 'envoy.config.route.v3.RouteConfiguration',
-  VIRTUAL_HOST: 'envoy.config.route.v3.VirtualHost',
-  HTTP_ROUTE: 'envoy.config.route.v3.Route',
-  CLUSTER: 'envoy.config.cluster.v3.Cluster',
-} as const satisfies Record<string, MessageName>
-
-/** What can be patched; other values of `applyTo` (BOOTSTRAP, EXTENSION_CONFIG) are told as not enforced. */
-export type ApplyTo = keyof typeof VALUES
-/** The message that patches to something are. */
-export type ValueOf<A extends ApplyTo> = Messages[(typeof VALUES)[A]]
-/** Whose resources are patched. */
-export type PatchContext = 'SIDECAR_INBOUND' | 'SIDECAR_OUTBOUND' | 'GATEWAY'
-/** What a patch does to what it matches. */
-export type Operation =
-  | 'MERGE'
-  | 'MERGE_AND_REPLACE_LIST'
-  | 'ADD'
-  | 'REMOVE'
-  | 'INSERT_BEFORE'
-  | 'INSERT_AFTER'
-  | 'INSERT_FIRST'
-  | 'REPLACE'
-
-/** One entry of `configPatches`, with its value read. */
-export interface Patch<A extends ApplyTo = ApplyTo> {
-  readonly applyTo: A
-  readonly operation: Operation
-  readonly match: EnvoyConfigObjectMatch
-  readonly value: ValueOf<A>
-  /** `file:line:col` and the object's name, for messages. */
-  readonly place: string
-  /** How often it has been applied. */
-  hits: number
-  /** Why it could not be merged; like istiod, nothing that comes after it is then applied there. */
-  failure: string | undefined
-}
-
-/** The patches of one proxy, in the order of their application. */
-export class PatchSet {
-  private readonly patches: ReadonlyMap<ApplyTo, readonly Patch[]>
-
-  constructor(patches: readonly Patch[]) {
-    const byKind = new Map<ApplyTo, Patch[]>()
-    for (const patch of patches) byKind.set(patch.applyTo, [...(byKind.get(patch.applyTo) ?? []), patch])
-    this.patches = byKind
-  }
-
-  /** Those to one kind of thing that are meant for a context. */
-  of<A extends ApplyTo>(applyTo: A, context: PatchContext): readonly Patch<A>[] {
-    const all = (this.patches.get(applyTo) ?? []) as readonly Patch<A>[]
-    return all.filter(({ match }) => (match.context ?? 'ANY') === 'ANY' || match.context === context)
-  }
-
-  /** Whether there is anything for these kinds of things. */
-  has(...kinds: ApplyTo[]): boolean {
-    return kinds.some((kind) => this.patches.has(kind))
-  }
-}
-
-/** Whether an operation merges, lists included or replaced. */
-export const merges = (operation: Operation): boolean => operation === 'MERGE' || operation === 'MERGE_AND_REPLACE_LIST'
-
-/** Whether a patch without a context adds whole objects there: to clients' sides alone. */
-export const addsTo = ({ match }: Patch, context: PatchContext): boolean =>
-  (match.context ?? 'ANY') !== 'ANY' || context === 'SIDECAR_OUTBOUND' || context === 'GATEWAY'
+import { type ApplyTo, type Operation, type Patch, VALUES } from './patch.ts'
+import { PatchSet } from './patch-set.ts'
+import { Sought } from './sought.ts'
 
 /** Kinds of things before or behind whose members something can be inserted; elsewhere an insertion adds. */
 const INSERTABLE = new Set<string>(['HTTP_FILTER', 'NETWORK_FILTER', 'HTTP_ROUTE', 'LISTENER_FILTER'])
 
 type Filter = ApiObject<'EnvoyFilter'>
+
+/** Something in the value of a patch that cannot be read. */
+export interface Flaw {
+  readonly object: Filter
+  readonly path: Path
+  readonly text: string
+  /** Only a field that nobody knows, without which the rest is good. */
+  readonly field: boolean
+}
+
+/** `file:line:col: EnvoyFilter namespace/name: spec.configPatches[0]` of something in a patch. */
+export function placeOf({ origin, metadata }: Filter, path: Path): string {
+  const { file, line, col } = origin.locate(path)
+  return `${file}:${line}:${col}: EnvoyFilter ${metadata.namespace}/${metadata.name}: spec.configPatches[${path[2]}]`
+}
 
 interface Compiled {
   readonly object: Filter
@@ -95,17 +40,17 @@ interface Compiled {
 
 /** The EnvoyFilters of a snapshot (pilot/pkg/model/envoyfilter.go). */
 export class EnvoyFilters {
-  /** Why parts of them have no effect, with their places. */
-  readonly problems: readonly string[]
+  /** Parts of their values that cannot be read. */
+  readonly flaws: readonly Flaw[]
   readonly #filters: readonly Compiled[]
   readonly #rootNamespace: string
   readonly #sets = new Map<string, PatchSet | undefined>()
 
   constructor(objects: readonly Filter[], rootNamespace: string) {
     this.#rootNamespace = rootNamespace
-    const problems: string[] = []
-    this.#filters = objects.map((object) => compile(object, problems)).sort((a, b) => this.#compare(a.object, b.object))
-    this.problems = problems
+    const flaws: Flaw[] = []
+    this.#filters = objects.map((object) => compile(object, flaws)).sort((a, b) => this.#compare(a.object, b.object))
+    this.flaws = flaws
   }
 
   /** Every patch. */
@@ -156,11 +101,11 @@ function proxyMatches(patch: Patch, versions: ReadonlyMap<Patch, RE2JS>, proxy: 
   return Object.entries(wanted.metadata ?? {}).every(([key, value]) => proxy.metadata[key] === value)
 }
 
-function compile(object: Filter, problems: string[]): Compiled {
+function compile(object: Filter, flaws: Flaw[]): Compiled {
   const patches: Patch[] = []
   const versions = new Map<Patch, RE2JS>()
   object.spec.configPatches?.forEach((entry, index) => {
-    const patch = compilePatch(object, entry, index, problems)
+    const patch = compilePatch(object, entry, index, flaws)
     if (!patch) return
     patches.push(patch)
     const version = entry.match?.proxy?.proxyVersion
@@ -170,23 +115,26 @@ function compile(object: Filter, problems: string[]): Compiled {
   return { object, patches, versions }
 }
 
-function compilePatch(
-  object: Filter,
-  entry: EnvoyConfigObjectPatch,
-  index: number,
-  problems: string[],
-): Patch | undefined {
+const isOldType = ({ message }: Problem): boolean =>
+  /^unknown type "\S+\.v[12](?:(?:alpha|beta)\d*)?\.\w+"$/.test(message)
+
+const isUnknownField = ({ message }: Problem): boolean => message.startsWith('unknown field')
+
+function compilePatch(object: Filter, entry: EnvoyConfigObjectPatch, index: number, flaws: Flaw[]): Patch | undefined {
   const { applyTo, patch } = entry
   if (applyTo === undefined || !(applyTo in VALUES) || !patch) return undefined
-  const { file, line, col } = object.origin.locate(['spec', 'configPatches', index])
-  const { namespace, name } = object.metadata
-  const place = `${file}:${line}:${col}: EnvoyFilter ${namespace}/${name}: spec.configPatches[${index}]`
+  const path = ['spec', 'configPatches', index]
   const { message, problems: found } = decodeJson(schemaOf(VALUES[applyTo as ApplyTo]), patch.value ?? {})
   for (const problem of found) {
     // istiod leaves out fields that it does not know; a value with any other flaw makes it leave out the patch.
-    problems.push(`${place}: patch.value.${problemText(problem)}`)
+    flaws.push({
+      object,
+      path: [...path, 'patch', 'value', ...problem.path],
+      text: `patch.value.${problemText(problem)}${isOldType(problem) ? ': the v2 API is gone; write the v3 type' : ''}`,
+      field: isUnknownField(problem),
+    })
   }
-  if (found.some((problem) => !problem.message.startsWith('unknown field'))) return undefined
+  if (!found.every(isUnknownField)) return undefined
   const stated = patch.operation as Operation
   const operation = stated.startsWith('INSERT') && !INSERTABLE.has(applyTo) ? 'ADD' : stated
   return {
@@ -194,8 +142,11 @@ function compilePatch(
     operation,
     match: entry.match ?? {},
     value: message as unknown as Patch['value'],
-    place,
+    place: placeOf(object, path),
     hits: 0,
     failure: undefined,
+    undiscovered: false,
+    idle: idleOperation(entry) !== undefined,
+    sought: new Sought(),
   }
 }

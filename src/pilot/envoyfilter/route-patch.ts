@@ -1,9 +1,11 @@
 import type { Route, VirtualHost } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
+import { ROUTE_TYPE } from '../../xds/resource-types.ts'
 import { edited } from './lists.ts'
 import { copyOf, TypeMismatch } from './merge.ts'
 import { mergePatch } from './merge-patch.ts'
-import { merges, type Patch, type PatchContext, type PatchSet } from './patches.ts'
+import { merges, type Patch, type PatchContext } from './patch.ts'
+import type { PatchSet } from './patch-set.ts'
 
 /** The service ports that a port on which a gateway listens stands for. */
 export type PortMap = ReadonlyMap<number, ReadonlySet<number>>
@@ -18,6 +20,15 @@ export function patchRouteConfiguration(
   ports: PortMap,
 ): RouteConfiguration {
   if (!patches.has('ROUTE_CONFIGURATION', 'VIRTUAL_HOST', 'HTTP_ROUTE')) return original
+  return patches.during(ROUTE_TYPE, original.name, () => patched(context, patches, original, ports))
+}
+
+function patched(
+  context: PatchContext,
+  patches: PatchSet,
+  original: RouteConfiguration,
+  ports: PortMap,
+): RouteConfiguration {
   const config = copyOf(original)
   const fits = (patch: RoutePatch): boolean => configurationMatches(context, config, patch, ports)
   try {
@@ -80,15 +91,21 @@ function patchRoutes(host: VirtualHost, patches: readonly Patch<'HTTP_ROUTE'>[])
     const matches = (route: Route): boolean => routeMatches(route, patch)
     if (patch.operation === 'REMOVE' || patch.operation === 'REPLACE') continue
     // The first place is taken for the sake of a route, which must be there.
-    if (patch.operation === 'INSERT_FIRST' && named && !host.routes.some(matches)) continue
-    host.routes = edited(host.routes, patch, { named, matches })
+    if (patch.operation === 'INSERT_FIRST' && named && !host.routes.some(matches)) {
+      patch.sought.missed('route', host.routes.map(routeName))
+      continue
+    }
+    host.routes = edited(host.routes, patch, { part: 'route', named, matches })
   }
 }
 
 /** Merges into a route; false when it is to go. */
 function patchRoute(route: Route, patches: readonly Patch<'HTTP_ROUTE'>[]): boolean {
   for (const patch of patches) {
-    if (!routeMatches(route, patch)) continue
+    if (!routeMatches(route, patch)) {
+      patch.sought.missed('route', [routeName(route)])
+      continue
+    }
     if (patch.operation === 'REMOVE') {
       patch.hits++
       return false
@@ -100,7 +117,20 @@ function patchRoute(route: Route, patches: readonly Patch<'HTTP_ROUTE'>[]): bool
   return true
 }
 
+const routeName = ({ name }: Route): string => name || '(unnamed)'
+
 function configurationMatches(
+  context: PatchContext,
+  config: RouteConfiguration,
+  patch: RoutePatch,
+  ports: PortMap,
+): boolean {
+  const matches = isConfiguration(context, config, patch, ports)
+  if (!matches) patch.sought.missed('route configuration', [config.name])
+  return matches
+}
+
+function isConfiguration(
   context: PatchContext,
   config: RouteConfiguration,
   { match }: RoutePatch,
@@ -131,9 +161,11 @@ function gatewayRoute(name: string): { port: number; portName: string; gateway: 
   return { port: Number(port) || 0, portName, gateway: `${namespace}/${gateway}` }
 }
 
-function virtualHostMatches(host: VirtualHost, { match }: RoutePatch): boolean {
+function virtualHostMatches(host: VirtualHost, { match, sought }: RoutePatch): boolean {
   const { name, domainName } = match.routeConfiguration?.vhost ?? {}
-  return (!name || name === host.name) && (!domainName || host.domains.includes(domainName))
+  const matches = (!name || name === host.name) && (!domainName || host.domains.includes(domainName))
+  if (!matches) sought.missed('virtual host', [host.name])
+  return matches
 }
 
 const ACTIONS: Readonly<Record<string, string>> = {

@@ -1,5 +1,5 @@
 import { withPatches } from '../envoyfilter/apply.ts'
-import type { PatchContext } from '../envoyfilter/patches.ts'
+import type { PatchContext } from '../envoyfilter/patch.ts'
 import { gatewayListeners } from '../gateway/listeners.ts'
 import type { ProxyNode } from '../proxy.ts'
 import { isIpv6Only } from '../proxy.ts'

@@ -1,13 +1,13 @@
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf'
 import { RE2JS } from 're2js'
 import { writeJson } from '../../xds/json.ts'
-import { TYPE_URL_PREFIX } from '../../xds/messages.ts'
+import { make, TYPE_URL_PREFIX } from '../../xds/messages.ts'
 import type { ClusterEntry } from '../upstream/cluster-manager.ts'
 import type { DumpSection } from './dump-section.ts'
 import { endpointSections } from './endpoint-dump.ts'
 import { maskJson } from './field-mask.ts'
 import { type AdminHandler, type AdminResponse, json } from './handler.ts'
-import type { AdminView, RefusedResource, VersionedResource } from './view.ts'
+import type { AdminView, ExtensionConfigs, RefusedResource, VersionedResource } from './view.ts'
 
 type NameTest = (name: string) => boolean
 
@@ -91,6 +91,7 @@ function dumpSections(view: AdminView, test: NameTest, includeEds: boolean): Dum
       elements: {},
     },
     clusterSection(view, test),
+    ...view.extensionConfigs().map((configs) => extensionSection(configs, test)),
     ...(includeEds ? [endpointSections(view.clusters(), test)] : []),
     listenerSection(view, test),
     // Without a connection manager there is nobody to tell of routes.
@@ -198,6 +199,25 @@ function routeSection(view: AdminView, test: NameTest): DumpSection {
       ),
     },
     elements: { static_route_configs: 'StaticRouteConfig', dynamic_route_configs: 'DynamicRouteConfig' },
+  }
+}
+
+/** `EcdsConfigDump`: one for each kind of filter. */
+function extensionSection({ configs }: ExtensionConfigs, test: NameTest): DumpSection {
+  const entries = configs
+    .filter(({ name }) => test(name))
+    .map(({ name, config: { any: typedConfig, version, updated } }) => {
+      const message = make('envoy.config.core.v3.TypedExtensionConfig', { name, typedConfig })
+      return {
+        ...versionInfo(version),
+        ecds_filter: any({ name, message, version, updated }),
+        last_updated: timestamp(updated),
+      }
+    })
+  return {
+    type: 'EcdsConfigDump',
+    fields: list('ecds_filters', entries),
+    elements: { ecds_filters: 'EcdsFilterConfig' },
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Message } from '@bufbuild/protobuf'
+import type { Any } from '@bufbuild/protobuf/wkt'
 import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { Runtime } from '../../runtime.ts'
 import type { Address } from '../listener/connection.ts'
@@ -47,6 +48,15 @@ export interface RefusedCluster extends RefusedResource {
   readonly name: string
 }
 
+/** Configs of filters of one kind that came by ECDS. */
+export interface ExtensionConfigs {
+  readonly kind: string
+  readonly configs: readonly {
+    readonly name: string
+    readonly config: { readonly any: Any; readonly version: string; readonly updated: number }
+  }[]
+}
+
 /** What the admin interface sees of the proxy, and may do to it. */
 export interface AdminView {
   readonly runtime: Runtime
@@ -73,6 +83,8 @@ export interface AdminView {
   staticRoutes(): readonly VersionedResource[]
   dynamicRoutes(): readonly VersionedResource[]
   secrets(): readonly SecretEntry[]
+  /** Configs that came by ECDS, by the kind of what they are for: each kind that somebody has ever asked for. */
+  extensionConfigs(): readonly ExtensionConfigs[]
   /** What each TLS context trusts and shows, for `/certs`. */
   certificates(): readonly ShownCertificates[]
   /** Opens, or finds, the capture socket of a destination; undefined when nobody captures. */

@@ -6,9 +6,10 @@ import { H } from '../http/names.ts'
 import type { Fraction } from '../http/router/fraction.ts'
 import { matchAll } from '../http/router/header-matcher.ts'
 import type { Counter, Gauge, StatsStore } from '../observe/stats.ts'
+import { responseSide } from './body-side.ts'
 import { FaultConfig } from './fault-config.ts'
 import { DataStatus, HeadersStatus, type HttpFilter, type HttpFilterKind, TrailersStatus } from './filter.ts'
-import { ResponseRateLimiter } from './rate-limiter.ts'
+import { ByteBucket, DEFAULT_FILL_INTERVAL, StreamRateLimiter } from './rate-limiter.ts'
 
 const F = {
   delay: headerName('x-envoy-fault-delay-request'),
@@ -46,7 +47,7 @@ class FaultFilter implements HttpFilter {
   private config: FaultConfig
   private timer: Timer | undefined = undefined
   private counted = false
-  private limiter: ResponseRateLimiter | undefined = undefined
+  private limiter: StreamRateLimiter | undefined = undefined
 
   constructor(base: FaultConfig, stats: FaultStats) {
     this.base = base
@@ -136,7 +137,8 @@ class FaultFilter implements HttpFilter {
     const percentage = config.rateByHeader ? head.get(F.ratePercentage) : undefined
     if (!hits(config.rateFraction, percentage, slot.runtime.randomU32()) || !this.count(config)) return
     this.stats.rates.inc()
-    this.limiter = new ResponseRateLimiter(slot, kib)
+    const bucket = new ByteBucket(slot.runtime, kib)
+    this.limiter = new StreamRateLimiter(slot, responseSide, bucket, DEFAULT_FILL_INTERVAL)
   }
 
   private perCluster(head: RequestHead, what: string): void {

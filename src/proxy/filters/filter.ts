@@ -85,5 +85,5 @@ export interface HttpFilterKind {
   /** Full name of its per-route message; undefined: it takes none. */
   readonly perRouteType?: string
   /** Compiles a per-route message. Throws ConfigError. */
-  buildPerRoute?(config: Message, runtime: Runtime): unknown
+  buildPerRoute?(config: Message, runtime: Runtime, proxy: ProxyContext): unknown
 }

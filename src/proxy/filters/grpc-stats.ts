@@ -43,6 +43,9 @@ interface Settings {
 
 class GrpcStatsFilter implements HttpFilter {
   private readonly settings: Settings
+  private watches = false
+  /** What access logs show: the fields of FilterObject that are set, 64-bit numbers as text. */
+  private state: { requestMessageCount?: string; responseMessageCount?: string } | undefined
   private prefix = ''
   private cluster = ''
   private readonly requests = new GrpcFrames()
@@ -56,24 +59,25 @@ class GrpcStatsFilter implements HttpFilter {
     if (!isGrpcContentType(head.get(H.contentType))) return HeadersStatus.CONTINUE
     const forward = slot.route()?.forward
     if (forward === undefined) return HeadersStatus.CONTINUE
+    this.watches = true
     this.cluster = forward.clusterHeader?.first(head) ?? forward.cluster
     const [, service, method] = /^\/([^/]+)\/([^/?]+)/.exec(head.path) ?? []
-    let scope = ''
+    // A path that names no method is counted nowhere.
     if (service !== undefined && method !== undefined) {
-      if (this.settings.allMethods || this.settings.allowed.has(`${service}/${method}`)) {
-        scope = `${this.settings.replaceDots ? service.replaceAll('.', '_') : service}.${method}.`
-      }
+      const named = this.settings.allMethods || this.settings.allowed.has(`${service}/${method}`)
+      const scope = named ? `${this.settings.replaceDots ? service.replaceAll('.', '_') : service}.${method}.` : ''
+      this.prefix = `cluster.${this.cluster.replaceAll(':', '_')}.grpc.${scope}`
     }
-    this.prefix = `cluster.${this.cluster.replaceAll(':', '_')}.grpc.${scope}`
     if (this.settings.emitState) {
       slot.info.filterState ??= new Map()
-      slot.info.filterState.set('envoy.filters.http.grpc_stats', this)
+      this.state = {}
+      slot.info.filterState.set('envoy.filters.http.grpc_stats', this.state)
     }
     return HeadersStatus.CONTINUE
   }
 
   decodeData(chunk: Uint8Array): DataStatus {
-    if (this.prefix !== '') this.requests.add(chunk)
+    if (this.watches) this.requests.add(chunk)
     return DataStatus.CONTINUE
   }
 
@@ -83,20 +87,13 @@ class GrpcStatsFilter implements HttpFilter {
   }
 
   encodeData(chunk: Uint8Array): DataStatus {
-    if (this.prefix !== '') this.responses.add(chunk)
+    if (this.watches) this.responses.add(chunk)
     return DataStatus.CONTINUE
   }
 
   encodeTrailers(trailers: HeaderMap): TrailersStatus {
     if (this.prefix !== '') this.charge(trailers)
     return TrailersStatus.CONTINUE
-  }
-
-  get requestMessages(): number {
-    return this.requests.count
-  }
-  get responseMessages(): number {
-    return this.responses.count
   }
 
   private charge(from: HeaderMap): void {
@@ -109,10 +106,16 @@ class GrpcStatsFilter implements HttpFilter {
   }
 
   onDestroy(): void {
+    const { state, requests, responses } = this
+    if (state !== undefined && requests.count > 0) state.requestMessageCount = String(requests.count)
+    if (state !== undefined && responses.count > 0) state.responseMessageCount = String(responses.count)
     if (this.prefix === '') return
     const { stats } = this.settings
-    stats.counter(`${this.prefix}request_message_count`).add(this.requests.count)
-    stats.counter(`${this.prefix}response_message_count`).add(this.responses.count)
+    const count = (name: string, messages: number): void => {
+      if (messages > 0) stats.counter(this.prefix + name).add(messages)
+    }
+    count('request_message_count', requests.count)
+    count('response_message_count', responses.count)
     this.prefix = ''
   }
 }

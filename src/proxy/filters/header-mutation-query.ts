@@ -34,10 +34,14 @@ function change(query: Map<string, string[]>, key: string, action: number, forma
   const before = query.get(key)
   if (action === ADD_IF_ABSENT && before !== undefined) return
   if (action === OVERWRITE_IF_EXISTS && before === undefined) return
-  const value = formatter.format(info)
+  const value = encode(formatter.format(info))
   const replaces = action === OVERWRITE || action === OVERWRITE_IF_EXISTS
   query.set(key, replaces || before === undefined ? [value] : [...before, value])
 }
+
+/** What is not a letter, a digit or one of `-_.*` is escaped (Http::Utility::PercentEncoding::urlEncode). */
+const encode = (value: string): string =>
+  value.replace(/[^\w.*-]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
 
 /** A path with its query changed: names and values decoded, and sorted by name (source/common/http/utility.cc QueryParamsMulti). */
 export function mutateQuery(path: string, mutations: readonly QueryMutation[], info: StreamInfo): string {

@@ -1,10 +1,12 @@
 import type { Any } from '@bufbuild/protobuf/wkt'
 import type { FilterConfig } from '#gen/envoy/config/route/v3/route_components_pb.js'
-import type { Runtime } from '../../runtime.ts'
+import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import { problemText } from '../../xds/problem.ts'
 import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
+import type { ProxyContext } from '../context.ts'
 import type { Problems } from '../http/config.ts'
 import type { PerRouteFilter } from '../http/router/route.ts'
+import type { StatsStore } from '../observe/stats.ts'
 import { perRouteKind } from './registry.ts'
 
 const FILTER_CONFIG = 'envoy.config.route.v3.FilterConfig'
@@ -12,19 +14,50 @@ const FILTER_CONFIG = 'envoy.config.route.v3.FilterConfig'
 /** Compiles a `typed_per_filter_config` (source/common/router/per_filter_config.cc). Keys are filter names. */
 export function compilePerRouteConfigs(
   configs: Readonly<Record<string, Any>>,
-  runtime: Runtime,
+  proxy: ProxyContext,
   problems: Problems,
   path: string,
 ): ReadonlyMap<string, PerRouteFilter> {
   const out = new Map<string, PerRouteFilter>()
   for (const [name, any] of Object.entries(configs)) {
-    const entry = compileOne(any, runtime, problems, `${path}[${name}]`)
+    const entry = compileOne(any, proxy, problems, `${path}[${name}]`)
     if (entry !== undefined) out.set(name, entry)
   }
   return out
 }
 
-function compileOne(any: Any, runtime: Runtime, problems: Problems, path: string): PerRouteFilter | undefined {
+/** What was compiled of route configurations that came by RDS, by proxy. */
+const compiled = new WeakMap<
+  StatsStore,
+  WeakMap<RouteConfiguration, Map<object, ReadonlyMap<string, PerRouteFilter>>>
+>()
+
+/**
+ * The same for a configuration that came by RDS: however many connection managers use it, what filters keep by route is
+ * there once, and stays as long as the configuration (Envoy compiles it once for all, RouteConfigProviderManager).
+ */
+export function sharedPerRouteConfigs(
+  routes: RouteConfiguration,
+  proxy: ProxyContext,
+): (configs: Readonly<Record<string, Any>>, problems: Problems, path: string) => ReadonlyMap<string, PerRouteFilter> {
+  let ofProxy = compiled.get(proxy.stats)
+  if (ofProxy === undefined) {
+    ofProxy = new WeakMap()
+    compiled.set(proxy.stats, ofProxy)
+  }
+  const known = ofProxy.get(routes) ?? new Map<object, ReadonlyMap<string, PerRouteFilter>>()
+  ofProxy.set(routes, known)
+  return (configs, problems, path) => {
+    const there = known.get(configs)
+    if (there !== undefined) return there
+    const before = problems.errors.length
+    const fresh = compilePerRouteConfigs(configs, proxy, problems, path)
+    if (problems.errors.length === before) known.set(configs, fresh)
+    return fresh
+  }
+}
+
+function compileOne(any: Any, proxy: ProxyContext, problems: Problems, path: string): PerRouteFilter | undefined {
   const type = configTypeName(any)
   if (type === FILTER_CONFIG) {
     const { message, problems: found } = resolveTypedConfig(any)
@@ -33,14 +66,14 @@ function compileOne(any: Any, runtime: Runtime, problems: Problems, path: string
     const wrapper = message as FilterConfig
     if (wrapper.disabled) return { disabled: true, config: undefined }
     if (wrapper.config === undefined || wrapper.config.typeUrl === '') return { disabled: false, config: undefined }
-    return compileConfig(wrapper.config, runtime, wrapper.isOptional, problems, path)
+    return compileConfig(wrapper.config, proxy, wrapper.isOptional, problems, path)
   }
-  return compileConfig(any, runtime, false, problems, path)
+  return compileConfig(any, proxy, false, problems, path)
 }
 
 function compileConfig(
   any: Any,
-  runtime: Runtime,
+  proxy: ProxyContext,
   optional: boolean,
   problems: Problems,
   path: string,
@@ -54,6 +87,6 @@ function compileConfig(
   const { message, problems: found } = resolveTypedConfig(any)
   for (const p of found) problems.add(path, problemText(p))
   if (message === undefined) return undefined
-  const config = problems.collect(path, () => kind.buildPerRoute!(message, runtime))
+  const config = problems.collect(path, () => kind.buildPerRoute!(message, proxy.runtime, proxy))
   return config === undefined ? undefined : { disabled: false, config }
 }

@@ -1,26 +1,39 @@
 import type { HttpFilter as HttpFilterProto } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { problemText } from '../../xds/problem.ts'
 import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
-import type { ListenerContext, ProxyContext } from '../context.ts'
+import { ConfigError, type ListenerContext, type ProxyContext } from '../context.ts'
+import { discoveredHttpFilter, type FilterPlace, type FoundFilters } from '../ecds/http-filter.ts'
 import type { Problems } from '../http/config.ts'
 import type { ChainEntry } from '../http/filter-chain.ts'
 import { routerFilter } from '../http/router/router-kind.ts'
+import { adaptiveConcurrencyFilter } from './adaptive-concurrency/filter.ts'
+import { admissionControlFilter } from './admission-control/filter.ts'
 import { alpnFilter } from './alpn.ts'
+import { bandwidthLimitFilter } from './bandwidth-limit.ts'
+import { basicAuthFilter } from './basic-auth/filter.ts'
+import { bufferFilter } from './buffer.ts'
+import { compressorFilter } from './compression/compressor.ts'
+import { decompressorFilter } from './compression/decompressor.ts'
 import { corsFilter } from './cors.ts'
+import { csrfFilter } from './csrf.ts'
 import { dynamicForwardProxyFilter } from './dynamic-forward-proxy.ts'
 import { extAuthzFilter } from './ext-authz/filter.ts'
 import { faultFilter } from './fault.ts'
-import type { HttpFilterKind } from './filter.ts'
+import type { HttpFilterContext, HttpFilterFactory, HttpFilterKind } from './filter.ts'
 import { grpcStatsFilter } from './grpc-stats.ts'
 import { grpcWebFilter } from './grpc-web.ts'
 import { headerMutationFilter } from './header-mutation.ts'
+import { headerToMetadataFilter } from './header-to-metadata/filter.ts'
 import { healthCheckFilter } from './health-check.ts'
 import { istioStatsFilter } from './istio-stats.ts'
 import { jwtAuthnFilter } from './jwt-authn/filter.ts'
 import { localRateLimitFilter } from './local-rate-limit/filter.ts'
 import { luaFilter } from './lua/filter.ts'
 import { metadataExchangeFilter } from './metadata-exchange.ts'
+import { rateLimitFilter } from './rate-limit/filter.ts'
 import { rbacFilter } from './rbac.ts'
+import { setFilterStateFilter } from './set-filter-state.ts'
+import { setMetadataFilter } from './set-metadata.ts'
 import { statefulSessionFilter } from './stateful-session.ts'
 
 /** Every HTTP filter there is, by the type of its config. */
@@ -47,8 +60,20 @@ for (const kind of [
   extAuthzFilter,
   statefulSessionFilter,
   localRateLimitFilter,
+  rateLimitFilter,
   luaFilter,
   jwtAuthnFilter,
+  bufferFilter,
+  csrfFilter,
+  basicAuthFilter,
+  headerToMetadataFilter,
+  setMetadataFilter,
+  setFilterStateFilter,
+  compressorFilter,
+  decompressorFilter,
+  bandwidthLimitFilter,
+  admissionControlFilter,
+  adaptiveConcurrencyFilter,
 ]) {
   registerHttpFilter(kind)
 }
@@ -63,12 +88,19 @@ export function compileFilterChain(
   problems: Problems,
 ): ChainEntry[] {
   const entries: ChainEntry[] = []
+  const last = configs.length - 1
   configs.forEach((config, i) => {
     const path = `http_filters[${i}] ${config.name}`
-    if (config.configType.case !== 'typedConfig') {
-      const what =
-        config.configType.case === undefined ? 'typed_config is required' : 'config_discovery is not supported'
-      problems.add(path, what)
+    const place: FilterPlace = { proxy, listener, statPrefix, proxy100Continue, name: config.name, last: i === last }
+    if (config.configType.case === 'configDiscovery') {
+      const discovery = config.configType.value
+      const found = problems.collect(path, () => discoveredHttpFilter(discovery, config.disabled, place, buildFound))
+      if (found !== undefined)
+        entries.push({ name: config.name, disabled: config.disabled, factory: found, discovered: found })
+      return
+    }
+    if (config.configType.case === undefined) {
+      problems.add(path, 'typed_config is required')
       return
     }
     const any = config.configType.value
@@ -82,32 +114,47 @@ export function compileFilterChain(
     const { message, problems: found } = resolveTypedConfig(any)
     for (const p of found) problems.add(path, problemText(p))
     if (message === undefined) return
-    const factory = problems.collect(path, () =>
-      kind.build(message, {
-        proxy,
-        statPrefix,
-        filterName: config.name,
-        direction: listener.direction,
-        proxy100Continue,
-      }),
-    )
+    const factory = problems.collect(path, () => kind.build(message, contextOf(place)))
     if (factory === undefined) return
-    const last = i === configs.length - 1
-    if (factory.terminal === true && !last) {
-      problems.add(
-        path,
-        `Error: terminal filter named ${config.name} of type ${kind.name} must be the last filter in a http filter chain.`,
-      )
-    } else if (last && factory.terminal !== true) {
-      problems.add(
-        path,
-        `Error: non-terminal filter named ${config.name} of type ${kind.name} is the last filter in a http filter chain.`,
-      )
-    }
+    const misplaced = misplacement(kind, factory, place)
+    if (misplaced !== undefined) problems.add(path, misplaced)
     entries.push({ name: config.name, disabled: config.disabled, factory })
   })
   if (configs.length === 0) problems.add('http_filters', 'Error: a chain without a terminal filter answers nothing')
   return entries
+}
+
+const contextOf = ({ proxy, listener, statPrefix, proxy100Continue, name }: FilterPlace): HttpFilterContext => ({
+  proxy,
+  statPrefix,
+  filterName: name,
+  direction: listener.direction,
+  proxy100Continue,
+})
+
+/** Only the last filter of a chain answers requests, and it has to. */
+function misplacement(
+  kind: HttpFilterKind,
+  factory: HttpFilterFactory,
+  { name, last }: FilterPlace,
+): string | undefined {
+  if ((factory.terminal === true) === last) return undefined
+  return last
+    ? `Error: non-terminal filter named ${name} of type ${kind.name} is the last filter in a http filter chain.`
+    : `Error: terminal filter named ${name} of type ${kind.name} must be the last filter in a http filter chain.`
+}
+
+/** Makes filters of configs that come by ECDS. */
+const buildFound: FoundFilters = {
+  known: (type) => byType.has(type),
+  build({ typeName, message }, place) {
+    const kind = byType.get(typeName)!
+    const factory = kind.build(message, contextOf(place))
+    const misplaced = misplacement(kind, factory, place)
+    if (misplaced === undefined) return factory
+    factory.close?.()
+    throw new ConfigError([misplaced])
+  },
 }
 
 /** The filter whose per-route config has that type. */

@@ -11,8 +11,9 @@ import {
   type ProxyContext,
   type TerminalFilterFactory,
 } from '../context.ts'
+import { whenAllReady } from '../ecds/discovered.ts'
 import type { HttpFilterFactory } from '../filters/filter.ts'
-import { compilePerRouteConfigs } from '../filters/per-route.ts'
+import { compilePerRouteConfigs, sharedPerRouteConfigs } from '../filters/per-route.ts'
 import { compileFilterChain } from '../filters/registry.ts'
 import type { Transport } from '../listener/connection.ts'
 import { compileAccessLoggers } from '../observe/formatter.ts'
@@ -36,6 +37,7 @@ export const httpConnectionManager: TerminalFilterFactory = (config, context, li
 class HttpConnectionHandler implements ConnectionHandler {
   private readonly manager: HttpManager
   private readonly filters: readonly HttpFilterFactory[]
+  private readonly discovered: readonly { whenReady(ready: () => void): void }[]
   private readonly open = new Set<HttpConnection>()
   private readonly subscriptions: { close(): void }[] = []
   private readonly gone = (connection: HttpConnection) => {
@@ -58,6 +60,7 @@ class HttpConnectionHandler implements ConnectionHandler {
       problems,
     )
     this.filters = entries.map((entry) => entry.factory)
+    this.discovered = entries.flatMap((entry) => entry.discovered ?? [])
     const loggers = problems.collect('access_log', () => compileAccessLoggers(hcm.accessLog, context)) ?? []
     const { localReplyConfig } = hcm
     const replies = localReplyConfig && new LocalReplyRewriter(localReplyConfig, context.runtime, problems)
@@ -68,7 +71,8 @@ class HttpConnectionHandler implements ConnectionHandler {
     const routing: RouteCompileContext = {
       runtime: context.runtime,
       stats: context.stats,
-      filterConfigs: (configs, problems, path) => compilePerRouteConfigs(configs, context.runtime, problems, path),
+      runtimeValues: context.runtimeValues,
+      filterConfigs: (configs, problems, path) => compilePerRouteConfigs(configs, context, problems, path),
       notEnforced: context.notEnforced,
     }
     const use = (routes: RouteConfiguration, checked: RouteCompileContext) => {
@@ -83,11 +87,13 @@ class HttpConnectionHandler implements ConnectionHandler {
     } else if (routeSpecifier.case !== 'rds') {
       problems.add('http_connection_manager.route_specifier', `${routeSpecifier.case ?? 'nothing'} is not supported`)
     }
+    // What has come to be beside requests must not stay when nothing comes of them.
+    if (problems.errors.length > 0) for (const { factory } of entries) factory.close?.()
     problems.throwIfAny()
     if (routeSpecifier.case === 'rds') {
       const onUpdate = (routes: RouteConfiguration) => {
         try {
-          use(routes, routing)
+          use(routes, ofRds(routes, routing, context))
         } finally {
           this.routesCame()
         }
@@ -105,9 +111,11 @@ class HttpConnectionHandler implements ConnectionHandler {
     for (const scope of list.value.scopedRouteConfigurations) {
       const key = (scope.key?.fragments ?? []).map((fragment) => fragment.type.value ?? '')
       if (scope.onDemand) throw new ConfigError([`${scope.name}: on_demand: not supported`])
-      const use = (routes: RouteConfiguration) => scopes.set(key, compileRouteConfiguration(routes, routing))
-      if (scope.routeConfiguration !== undefined) use(scope.routeConfiguration)
-      else this.subscriptions.push(context.routes.subscribe(scope.routeConfigurationName, use))
+      const use = (routes: RouteConfiguration, checked: RouteCompileContext) =>
+        scopes.set(key, compileRouteConfiguration(routes, checked))
+      const onUpdate = (routes: RouteConfiguration) => use(routes, ofRds(routes, routing, context))
+      if (scope.routeConfiguration !== undefined) use(scope.routeConfiguration, routing)
+      else this.subscriptions.push(context.routes.subscribe(scope.routeConfigurationName, onUpdate))
     }
     this.manager.routes = scopes
   }
@@ -162,6 +170,10 @@ class HttpConnectionHandler implements ConnectionHandler {
     else this.ready = arrived
   }
 
+  whenDiscovered(ready: () => void): void {
+    whenAllReady(this.discovered, ready)
+  }
+
   close(): void {
     for (const subscription of this.subscriptions) subscription.close()
     for (const filter of this.filters) filter.close?.()
@@ -170,4 +182,9 @@ class HttpConnectionHandler implements ConnectionHandler {
   get connections(): number {
     return this.open.size
   }
+}
+
+/** How a route configuration that came by RDS is compiled. */
+function ofRds(routes: RouteConfiguration, routing: RouteCompileContext, context: ProxyContext): RouteCompileContext {
+  return { ...routing, filterConfigs: sharedPerRouteConfigs(routes, context) }
 }

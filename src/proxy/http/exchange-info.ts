@@ -106,7 +106,8 @@ export class ExchangeInfo implements StreamInfo {
     this.upstreamAttempted = undefined
     this.upstreamProtocol = undefined
     this.dynamicMetadata = undefined
-    this.filterState = undefined
+    const kept = this.downstream.filterState
+    this.filterState = kept === undefined ? undefined : new Map(kept)
     this.routeMetadata = undefined
     this.traceSampled = false
     this.healthCheck = false

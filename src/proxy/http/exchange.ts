@@ -87,6 +87,11 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     return this.finished && this.requestComplete && this.stream === undefined
   }
 
+  /** The last byte of the response has left. */
+  get answered(): boolean {
+    return this.responseComplete
+  }
+
   /** A request head has arrived. */
   start(stream: ServerStream, head: RequestHead, endStream: boolean): void {
     this.redirects = undefined
@@ -291,10 +296,10 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.response = head
     info.response = head
     const bodyless = body.length === 0 || this.request.method === 'HEAD'
-    this.http.localReplyPending = true
+    this.http.badRequestPending = reply.status === 400
     this.encode.startHeaders(head, bodyless)
     if (!bodyless && !this.encode.ended) this.encode.startData(body, true)
-    this.http.localReplyPending = false
+    this.http.badRequestPending = false
   }
 
   /** The response buffer of a filter is full. */
@@ -312,7 +317,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     const asUpgrade = upgraded && this.request.method !== 'CONNECT'
     mutateResponse(head, this.request, manager.config, asUpgrade, this.forceRequestId)
     if (manager.config.tracing) decorateResponse(head, this.decoratorOperation, manager.direction)
-    this.http.beforeResponse(stream, this.requestComplete, head.status, upgraded)
+    this.http.beforeResponse(stream, this.requestComplete, upgraded)
     if (!this.info.healthCheck) manager.stats.charge(head.status)
     this.responseStarted = true
     info.responseCode = head.status
@@ -323,6 +328,11 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     stream.sendHeaders(head, end)
     info.responseHeaderBytes = head.wireSize
     if (end) this.completeResponse(now)
+  }
+
+  /** Ends the connection with this exchange's response. */
+  drainConnection(): void {
+    this.stream?.connection.drain()
   }
 
   private noteConnectFailure(stream: ServerStream): void {

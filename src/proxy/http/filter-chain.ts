@@ -9,6 +9,8 @@ export interface ChainEntry {
   /** Off unless a route turns it on. */
   readonly disabled: boolean
   readonly factory: HttpFilterFactory
+  /** Its config comes by itself, and may change. */
+  readonly discovered?: { whenReady(ready: () => void): void } | undefined
 }
 
 /** A compiled filter chain: makes the slots of an exchange. */
@@ -19,7 +21,7 @@ export class HttpFilterChain {
 
   constructor(entries: readonly ChainEntry[]) {
     this.entries = entries
-    this.reusable = entries.length === 1 && !entries[0]!.disabled
+    this.reusable = entries.length === 1 && !entries[0]!.disabled && entries[0]!.discovered === undefined
   }
 
   /** Slots in request order; filters that the route turns off are left out. */

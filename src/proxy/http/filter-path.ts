@@ -24,6 +24,8 @@ export abstract class FilterPath<Head extends HeaderMap> {
   private headEnds = false
   /** End of stream came with data that waits. */
   private endWaits = false
+  /** The filter that took the end of stream with a chunk, and gives it on itself; -1: it waits with the buffer. */
+  private endTaker = -1
   private complete = false
   private trailers: HeaderMap | undefined
   private watermarked = false
@@ -76,7 +78,17 @@ export abstract class FilterPath<Head extends HeaderMap> {
 
   /** Data that a filter made or held enters behind it. */
   inject(index: number, chunk: Uint8Array, end: boolean): void {
-    if (!this.ended) this.runData(index + 1, chunk, end)
+    if (this.ended) return
+    if (end && this.endTaker === index) this.endWaits = false
+    this.runData(index + 1, chunk, end)
+  }
+
+  /** The message ends with trailers that a filter made, which enter behind it; all its data has gone on before. */
+  addTrailers(index: number, trailers: HeaderMap): void {
+    if (this.ended) return
+    this.endWaits = false
+    this.trailers = trailers
+    this.runTrailers(index + 1)
   }
 
   private runHeaders(from: number): void {
@@ -100,7 +112,7 @@ export abstract class FilterPath<Head extends HeaderMap> {
       this.finishHeaders(this.head!, this.headEnds && this.buffer.length === 0)
       if (this.ended) return
     }
-    if (addedAt >= 0 && (i === slots.length || i > addedAt)) this.runBuffered(addedAt + 1)
+    if (addedAt >= 0 && (i === slots.length || i > addedAt)) this.runBuffered(addedAt + 1, addedAt)
   }
 
   private runData(from: number, chunk: Uint8Array, end: boolean): void {
@@ -121,13 +133,13 @@ export abstract class FilterPath<Head extends HeaderMap> {
         return
       }
       if (status === DataStatus.CONTINUE_BUFFERED) {
-        if (end) this.endWaits = true
+        if (end) this.endComes(-1)
         this.continueFrom(i)
         return
       }
       state.stopped = HeadersStatus.STOP
       if (status !== DataStatus.STOP_NO_BUFFER) this.hold(chunk, end, status === DataStatus.STOP_AND_WATERMARK)
-      else if (end) this.endWaits = true
+      else if (end) this.endComes(i)
       return
     }
     this.finishData(chunk, end)
@@ -155,7 +167,7 @@ export abstract class FilterPath<Head extends HeaderMap> {
 
   private hold(chunk: Uint8Array, end: boolean, watermark: boolean): void {
     this.buffer.append(chunk)
-    if (end) this.endWaits = true
+    if (end) this.endComes(-1)
     if (this.limit === 0 || this.buffer.length <= this.limit) return
     if (!watermark) this.onOverflow()
     else if (!this.watermarked) {
@@ -176,14 +188,21 @@ export abstract class FilterPath<Head extends HeaderMap> {
       if (this.ended) return
     }
     const next = unseen ? index : index + 1
-    this.runBuffered(next)
+    this.runBuffered(next, index)
     if (this.trailers !== undefined && !this.ended) this.runTrailers(next)
   }
 
-  private runBuffered(from: number): void {
-    const end = (this.endWaits || this.headEnds) && this.trailers === undefined
-    if (this.buffer.length === 0 && !this.endWaits) return
-    this.endWaits = false
+  private endComes(taker: number): void {
+    this.endWaits = true
+    this.endTaker = taker
+  }
+
+  /** `index`: the filter that lets go. An end that another has taken is not its to give. */
+  private runBuffered(from: number, index: number): void {
+    const ends = this.endWaits && (this.endTaker < 0 || this.endTaker === index)
+    const end = (ends || this.headEnds) && this.trailers === undefined
+    if (this.buffer.length === 0 && !ends) return
+    if (ends) this.endWaits = false
     const chunks = this.buffer.take()
     if (this.watermarked) {
       this.watermarked = false

@@ -6,7 +6,7 @@ import type { BodyBuffer } from './body-buffer.ts'
 import type { Exchange } from './exchange.ts'
 import type { ExchangeInfo } from './exchange-info.ts'
 import { SlotState } from './filter-path.ts'
-import type { RequestHead, ResponseHead } from './headers.ts'
+import type { HeaderMap, RequestHead, ResponseHead } from './headers.ts'
 import type { LocalReply } from './local-replies.ts'
 import type { PerRouteFilter, Route } from './router/route.ts'
 
@@ -77,6 +77,25 @@ export class FilterSlot {
   /** Sends response bytes on from here, past the buffer. */
   injectEncodedData(chunk: Uint8Array, end: boolean): void {
     this.exchange.encode.inject(this.encodeIndex, chunk, end)
+  }
+
+  /** Sends request bytes on from here, past the buffer. */
+  injectDecodedData(chunk: Uint8Array, end: boolean): void {
+    this.exchange.decode.inject(this.decodeIndex, chunk, end)
+  }
+
+  /** Ends the request with trailers made here. */
+  addDecodedTrailers(trailers: HeaderMap): void {
+    if (this.exchange.decode.ended) return
+    this.info.requestTrailers = trailers
+    this.exchange.decode.addTrailers(this.decodeIndex, trailers)
+  }
+
+  /** Ends the response with trailers made here. */
+  addEncodedTrailers(trailers: HeaderMap): void {
+    if (this.exchange.encode.ended) return
+    this.info.responseTrailers = trailers
+    this.exchange.encode.addTrailers(this.encodeIndex, trailers)
   }
 
   /** Request body bytes that wait. */

@@ -36,6 +36,8 @@ export interface GrpcCallOptions {
   readonly downstream: ConnectionInfo | undefined
   /** Subset that the route of that request asks for. */
   readonly metadataMatch: Readonly<Record<string, unknown>> | undefined
+  /** A timeout of 0, which is none here, is told to the service all the same. */
+  readonly tellsZeroTimeout?: boolean
 }
 
 /** A call under way. */
@@ -91,11 +93,11 @@ export class GrpcClient {
     return call
   }
 
-  private head(path: string, { timeout, info }: GrpcCallOptions): RequestHead {
+  private head(path: string, { timeout, info, tellsZeroTimeout }: GrpcCallOptions): RequestHead {
     const { authority, metadata, envoyHeaders } = this.service
     const head = RequestHead.create('POST', path, authority)
     head.add(H.te, 'trailers')
-    if (timeout > 0) head.add(H.grpcTimeout, formatGrpcTimeout(timeout))
+    if (timeout > 0 || tellsZeroTimeout) head.add(H.grpcTimeout, formatGrpcTimeout(timeout))
     head.add(H.contentType, 'application/grpc')
     if (!metadata.empty) metadata.apply(head, info)
     encodeBinary(head)

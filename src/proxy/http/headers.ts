@@ -331,6 +331,8 @@ export class RequestHead extends HeaderMap {
 /** The head of a response. What an HTTP/1 upstream gave as reason phrase is dropped, as Envoy does. */
 export class ResponseHead extends HeaderMap {
   status = 200
+  /** Reason phrase that HTTP/1 clients get; empty: the one that belongs to the status. */
+  reason = ''
 
   static create(status: number): ResponseHead {
     const head = new ResponseHead(256)
@@ -354,6 +356,7 @@ export class ResponseHead extends HeaderMap {
     const copy = new ResponseHead(this.used + 128)
     this.copyTo(copy)
     copy.status = this.status
+    copy.reason = this.reason
     return copy
   }
 }
@@ -367,5 +370,6 @@ export function takeResponseHead(): ResponseHead {
   if (head === undefined) return new ResponseHead(1024)
   head.clear()
   head.status = 200
+  head.reason = ''
   return head
 }

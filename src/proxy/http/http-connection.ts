@@ -197,7 +197,7 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
   }
 
   /** Decides, before a response head leaves, whether the connection goes on after it. */
-  beforeResponse(stream: ServerStream, requestComplete: boolean, status: number, upgraded: boolean): void {
+  beforeResponse(stream: ServerStream, requestComplete: boolean, upgraded: boolean): void {
     const { manager } = this
     const { config, stats } = manager
     if (!requestComplete) stats.rqResponseBeforeComplete.inc()
@@ -216,8 +216,7 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     }
     if (!requestComplete) this.draining = true
     else if (this.draining) this.closedLocally = true // closed behind this response, without waiting for the client
-    if (this.draining || (status === 400 && this.localReplyPending && !config.keepsOpenOnInvalid))
-      stream.connection.drain()
+    if (this.draining || (this.badRequestPending && !config.keepsOpenOnInvalid)) stream.connection.drain()
   }
 
   private beforeHttp2Response(): void {
@@ -239,8 +238,8 @@ export class HttpConnection implements ServerConnectionHandler, TimerOwner {
     if (this.isHttp2) this.startDrain()
   }
 
-  /** Set around local replies: a local 400 closes an HTTP/1 connection. */
-  localReplyPending = false
+  /** Set around local replies of 400, which close an HTTP/1 connection, also where the client gets another status. */
+  badRequestPending = false
 
   onCodecError(error: { status: number; details: string; head: RequestHead | undefined; bytesSent: number }): void {
     const { manager } = this

@@ -135,7 +135,7 @@ function validReferer(head: RequestHead): boolean {
   const referer = all[0]!
   if (referer.includes('#')) return false
   const absolute = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(referer)
-  if (absolute) return /^https?:/i.test(referer) && absolute[1] !== '' && !absolute[1]!.includes('@')
+  if (absolute) return /^[a-z]+:/i.test(referer) && absolute[1] !== '' && !absolute[1]!.includes('@')
   // A relative one: a colon before the first slash would be a scheme.
   const slash = referer.indexOf('/')
   const colon = referer.indexOf(':')

@@ -46,6 +46,10 @@ export function writeRequestHead(out: ByteOutput, head: RequestHead, framing: nu
   out.commit(p - start)
 }
 
+/** A status line whose reason phrase is not the usual one. */
+const ownLine = (head: ResponseHead, version: 10 | 11): Buffer =>
+  Buffer.from(`HTTP/1.${version - 10} ${head.status} ${head.reason.replace(/[\r\n\0]/g, '')}\r\n`, 'latin1')
+
 /** Writes a response head. */
 export function writeResponseHead(
   out: ByteOutput,
@@ -56,7 +60,7 @@ export function writeResponseHead(
 ): void {
   const { spelling } = head
   const style = spelling === undefined ? headerCase : 'lower'
-  const line = statusLine(head.status, httpVersion)
+  const line = head.reason === '' ? statusLine(head.status, httpVersion) : ownLine(head, httpVersion)
   const chunk = out.reserve(line.length + head.linesSize() + 40)
   const start = chunk.end
   let p = copyBytes(line, 0, line.length, chunk.buf, start)

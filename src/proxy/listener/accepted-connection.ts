@@ -6,6 +6,7 @@ import type { Transport, TransportHandler } from './connection.ts'
 import type { FilterChain } from './filter-chain.ts'
 import type { Incoming } from './incoming.ts'
 import type { Listener } from './listener.ts'
+import type { ListenerFilter } from './listener-filters.ts'
 
 /**
  * The way of one connection from `accept` to its filter chain: listener filters in order, hand-off to the listener
@@ -18,6 +19,8 @@ export class AcceptedConnection implements TransportHandler {
   private readonly transport: SocketTransport
   private readonly incoming: Incoming
   private readonly handOff: boolean
+  /** Undefined: the config of one is missing. */
+  private readonly filters: readonly ListenerFilter[] | undefined
   private next = 0
   private seen: Buffer | undefined
   private inspecting = false
@@ -29,11 +32,17 @@ export class AcceptedConnection implements TransportHandler {
     this.transport = transport
     this.incoming = incoming
     this.handOff = handOff
+    this.filters = listener.filters.current
   }
 
   /** Runs filters up to the one that wants to see more. */
   run(): void {
-    const { filters } = this.listener
+    const { filters } = this
+    if (filters === undefined) {
+      this.listener.stats.extensionConfigMissing.inc()
+      this.transport.destroy()
+      return
+    }
     while (this.next < filters.length) {
       const filter = filters[this.next]!
       if (!filter.disabled(this.incoming)) {
@@ -58,7 +67,7 @@ export class AcceptedConnection implements TransportHandler {
   private show(): 'more' | 'done' | 'close' {
     const rest = this.seen!.subarray(this.incoming.consumed)
     if (rest.length === 0) return 'more'
-    return this.listener.filters[this.next]!.onData(this.incoming, rest)
+    return this.filters![this.next]!.onData(this.incoming, rest)
   }
 
   private inspect(): void {
@@ -175,7 +184,7 @@ export class AcceptedConnection implements TransportHandler {
       if (record) this.log(record)
       chain.left(current)
     })
-    if (!chain.handler) transport.destroy()
+    if (!chain.handler || chain.handler.refuses?.() === true) transport.destroy()
     else if (!chain.tls) chain.handler.onConnection(transport)
     else {
       this.handshake(chain, (secure) => {

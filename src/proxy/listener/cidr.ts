@@ -56,7 +56,8 @@ export function parseCidr(prefix: string, length: number): Cidr | undefined {
   return { words: maskWords(words, bits), bits }
 }
 
-function maskWords(words: IpWords, bits: number): number[] {
+/** The first address of the block of that many bits that an address is in. */
+export function maskWords(words: IpWords, bits: number): number[] {
   return words.map((w, i) => {
     const keep = Math.min(32, Math.max(0, bits - i * 32))
     return keep === 0 ? 0 : (w & (0xffff_ffff << (32 - keep))) >>> 0

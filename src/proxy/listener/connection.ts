@@ -99,6 +99,8 @@ export interface ConnectionInfo {
   readonly ja4?: string
   /** What a PROXY header told beside the addresses, as far as the listener keeps it. */
   readonly proxyTlvs?: readonly { readonly type: number; readonly value: Uint8Array }[]
+  /** Objects that network filters keep with the connection; each request on it begins with them. */
+  filterState?: ReadonlyMap<string, unknown> | undefined
 }
 
 /**
@@ -123,6 +125,8 @@ export interface Transport {
   readonly lastRead?: number
   /** It was destroyed from this side, before the peer ended it. */
   readonly closedHere?: boolean
+  /** Bytes that came were given back, and wait to be read. */
+  readonly hasUnread?: boolean
   readonly bytesWritten: number
 }
 

@@ -5,7 +5,7 @@ import type { ConnectionHandler, ListenerContext, ProxyContext } from '../contex
 import type { SecretProvider } from '../tls/secrets.ts'
 import type { Transport } from './connection.ts'
 import { DownstreamTls } from './downstream-tls.ts'
-import { DrainState } from './drain-state.ts'
+import { DrainState, type DrainStrategy } from './drain-state.ts'
 import { buildNetworkFilters, initialFetchTimeout } from './network-filters.ts'
 import { openAny } from './typed-filter.ts'
 
@@ -19,6 +19,7 @@ export interface FilterChainDeps {
   readonly secrets: SecretProvider
   /** ms. */
   readonly drainTime: number
+  readonly drainStrategy: DrainStrategy
   /** Only the chain's own draining counts, not the proxy's. */
   readonly modifyOnly: boolean
 }
@@ -41,6 +42,7 @@ export class FilterChain {
   private readonly drainState: DrainState
   private users = 0
   private missing = 0
+  private discovering = false
   private readonly waiting: (() => void)[] = []
   private timer: Timer | undefined
 
@@ -51,7 +53,7 @@ export class FilterChain {
     const { transportSocketConnectTimeout: timeout } = proto
     this.transportSocketConnectTimeout = timeout ? Number(timeout.seconds) * 1000 + timeout.nanos / 1e6 : 0
     if (proto.useProxyProto) deps.context.notEnforced?.('filter_chain.use_proxy_proto')
-    this.drainState = new DrainState(deps.context.runtime, deps.drainTime)
+    this.drainState = new DrainState(deps.context.runtime, deps.drainTime, deps.drainStrategy)
     const proxyDrains = deps.modifyOnly ? () => false : deps.context.draining
     const context: ProxyContext = { ...deps.context, draining: () => proxyDrains() || this.drainState.draining() }
     this.handler = buildNetworkFilters(proto.filters, context, deps.listener)
@@ -84,9 +86,9 @@ export class FilterChain {
     return sameMessage(proto, this.proto)
   }
 
-  /** Routes and secrets are there, or were waited for long enough. */
+  /** Routes, secrets and configs of filters are there, or were waited for long enough. */
   get warm(): boolean {
-    return this.missing === 0
+    return this.missing === 0 && !this.discovering
   }
 
   /** Calls `ready` once, when the chain is warm. */
@@ -104,7 +106,14 @@ export class FilterChain {
         this.settle()
       })
     }
-    if (this.warm) return
+    if (this.handler?.whenDiscovered) {
+      this.discovering = true
+      this.handler.whenDiscovered(() => {
+        this.discovering = false
+        this.settle()
+      })
+    }
+    if (this.missing === 0) return
     const limit = initialFetchTimeout(this.proto)
     if (limit === 0) return
     this.timer = runtime.after(limit, () => {
@@ -117,6 +126,7 @@ export class FilterChain {
     if (this.missing > 0) return
     this.missing = 0
     this.timer?.cancel()
+    if (this.discovering) return
     for (const ready of this.waiting.splice(0)) ready()
   }
 

@@ -5,9 +5,13 @@ import type {
 } from '#gen/envoy/config/listener/v3/listener_components_pb.js'
 import type { ProxyProtocol } from '#gen/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.js'
 import type { TlsInspector } from '#gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js'
+import { configTypeName } from '../../xds/typed-config.ts'
 import type { ProxyContext } from '../context.ts'
+import { Discovered, whenAllReady } from '../ecds/discovered.ts'
+import type { OpenedConfig } from '../ecds/source.ts'
 import { inspectHttp } from './http-inspector.ts'
 import type { Incoming } from './incoming.ts'
+import { listenerLocalRateLimit } from './local-rate-limit.ts'
 import { readProxyHeader } from './proxy-protocol.ts'
 import { inspectTls, MAX_CLIENT_HELLO_BYTES } from './tls-inspector.ts'
 import { openTypedConfig } from './typed-filter.ts'
@@ -35,7 +39,17 @@ const factories: Readonly<Record<string, Factory>> = {
   [`${PACKAGE}original_src.v3.OriginalSrc`]: originalSrc,
   [`${PACKAGE}tls_inspector.v3.TlsInspector`]: tlsInspector,
   [`${PACKAGE}http_inspector.v3.HttpInspector`]: httpInspector,
+  [`${PACKAGE}local_ratelimit.v3.LocalRateLimit`]: listenerLocalRateLimit,
   [`${PACKAGE}proxy_protocol.v3.ProxyProtocol`]: proxyProtocol,
+}
+
+/** The filters of a listener. */
+export interface ListenerFilters {
+  /** Those in force; undefined: the config of one is missing, and there are no connections. */
+  readonly current: readonly ListenerFilter[] | undefined
+  /** Calls `ready` once the configs that come from elsewhere have come, or were waited for long enough. */
+  whenReady(ready: () => void): void
+  close(): void
 }
 
 /** Compiles a listener's filters, `use_original_dst` included. Throws with Envoy's words for an unknown one. */
@@ -43,20 +57,79 @@ export function compileListenerFilters(
   protos: readonly ListenerFilterProto[],
   useOriginalDst: boolean,
   context: ProxyContext,
-): ListenerFilter[] {
-  let restores = false
-  const filters = protos.map((proto): ListenerFilter => {
-    const { typeName, message } = openTypedConfig(proto)
-    const factory = factories[typeName]
-    if (!factory) {
-      throw new Error(`Didn't find a registered implementation for '${proto.name}' with type URL: '${typeName}'`)
+): ListenerFilters {
+  const restored: ListenerFilter[] = []
+  const restores = protos.some(
+    ({ configType }) => configType.case === 'typedConfig' && configTypeName(configType.value) === ORIGINAL_DST,
+  )
+  if (useOriginalDst && !restores) restored.push({ disabled: never, ...originalDst })
+  if (protos.some(({ configType }) => configType.case === 'configDiscovery'))
+    return discoveredListenerFilters(protos, restored, context)
+  const current = [...protos.map((proto) => compileFilter(proto, openTypedConfig(proto), context)), ...restored]
+  return { current, whenReady: (ready) => ready(), close: () => {} }
+}
+
+function compileFilter(
+  { name, filterDisabled }: ListenerFilterProto,
+  { typeName, message }: OpenedConfig,
+  context: ProxyContext,
+): ListenerFilter {
+  const factory = factories[typeName]
+  if (!factory) {
+    throw new Error(`Didn't find a registered implementation for '${name}' with type URL: '${typeName}'`)
+  }
+  const matches = filterDisabled && compilePredicate(filterDisabled)
+  return { disabled: matches ?? never, ...factory(message, context) }
+}
+
+/** The same when some of them take their config from ECDS. */
+function discoveredListenerFilters(
+  protos: readonly ListenerFilterProto[],
+  restored: readonly ListenerFilter[],
+  context: ProxyContext,
+): ListenerFilters {
+  const parts: ({ readonly current: ListenerFilter } | Discovered<ListenerFilter>)[] = []
+  const discovered = (): Discovered<ListenerFilter>[] => parts.filter((part) => part instanceof Discovered)
+  let current: readonly ListenerFilter[] | undefined
+  const gather = (): void => {
+    const all = parts.map((part) => part.current)
+    current = all.every((filter) => filter !== undefined) ? [...all, ...restored] : undefined
+  }
+  const close = (): void => {
+    for (const part of discovered()) part.close()
+  }
+  try {
+    for (const proto of protos) {
+      const { name, configType } = proto
+      if (configType.case !== 'configDiscovery') {
+        parts.push({ current: compileFilter(proto, openTypedConfig(proto), context) })
+        continue
+      }
+      parts.push(
+        new Discovered<ListenerFilter>({
+          kind: 'tcp_listener_filter',
+          name,
+          config: configType.value,
+          source: context.extensions,
+          known: (typeName) => typeName in factories,
+          build: (config) => compileFilter(proto, config, context),
+          changed: gather,
+          close: () => {},
+        }),
+      )
     }
-    restores ||= typeName === ORIGINAL_DST
-    const matches = proto.filterDisabled && compilePredicate(proto.filterDisabled)
-    return { disabled: matches ?? never, ...factory(message, context) }
-  })
-  if (useOriginalDst && !restores) filters.push({ disabled: never, ...originalDst })
-  return filters
+  } catch (error) {
+    close()
+    throw error
+  }
+  gather()
+  return {
+    get current() {
+      return current
+    },
+    whenReady: (ready) => whenAllReady(discovered(), ready),
+    close,
+  }
 }
 
 const never = (): boolean => false

@@ -4,6 +4,7 @@ import type { Timer } from '../../runtime.ts'
 import type { BindError } from './bound-socket.ts'
 import type { CaptureEntry } from './capture.ts'
 import { type Address, formatAddress } from './connection.ts'
+import type { DrainStrategy } from './drain-state.ts'
 import type { FilterChain } from './filter-chain.ts'
 import { Listener, type ListenerDeps } from './listener.ts'
 import { ListenerManagerStats } from './listener-manager-stats.ts'
@@ -29,9 +30,10 @@ export interface ManagedListener {
 
 /** What a listener manager is built with besides what its listeners need. */
 export interface ListenerManagerOptions {
-  readonly deps: Omit<ListenerDeps, 'byDestination' | 'drainTime'>
+  readonly deps: Omit<ListenerDeps, 'byDestination' | 'drainTime' | 'drainStrategy'>
   /** ms during which connections of removed listeners and chains may finish. Envoy's default is 600 s. */
   readonly drainTime: number
+  readonly drainStrategy: DrainStrategy
   /** The socket beneath a configured address; undefined: do not bind it. */
   readonly bindAddress: (configured: Address, listener: string) => BindTarget | undefined
   /** The listener that redirected connections enter by has come, and is about to serve, or has gone. */
@@ -64,6 +66,7 @@ export class ListenerManager {
     this.deps = {
       ...options.deps,
       drainTime: options.drainTime,
+      drainStrategy: options.drainStrategy,
       byDestination: (destination) => this.byDestination(destination),
     }
     this.stats = new ListenerManagerStats(options.deps.context.stats)

@@ -1,8 +1,8 @@
 import type { Counter, Gauge, Histogram, StatsStore } from '../observe/stats.ts'
 import { type Address, isPipe } from './connection.ts'
 
-/** Counters of limits and extensions that there are none of here. */
-const NEVER_COUNTED = ['downstream_cx_overload_reject', 'extension_config_missing', 'network_extension_config_missing']
+/** Counters of limits that there are none of here, and of what only some chains count. */
+const NEVER_COUNTED = ['downstream_cx_overload_reject', 'network_extension_config_missing']
 
 /** Counters of one listener (source/common/listener_manager/active_listener_base.h). */
 export class ListenerStats {
@@ -18,6 +18,7 @@ export class ListenerStats {
   readonly filterRemoteClose: Counter
   readonly cxOverflow: Counter
   readonly globalCxOverflow: Counter
+  readonly extensionConfigMissing: Counter
   readonly workerCxTotal: Counter
   readonly workerCxActive: Gauge
 
@@ -36,6 +37,7 @@ export class ListenerStats {
     this.filterRemoteClose = stats.counter(`${scope}.downstream_listener_filter_remote_close`)
     this.cxOverflow = stats.counter(`${scope}.downstream_cx_overflow`)
     this.globalCxOverflow = stats.counter(`${scope}.downstream_global_cx_overflow`)
+    this.extensionConfigMissing = stats.counter(`${scope}.extension_config_missing`)
     this.workerCxTotal = stats.counter(`${scope}.worker_0.downstream_cx_total`)
     this.workerCxActive = stats.gauge(`${scope}.worker_0.downstream_cx_active`)
     stats.histogram(`${scope}.connections_accepted_per_socket_event`)

@@ -11,11 +11,12 @@ import { AcceptedConnection } from './accepted-connection.ts'
 import type { CaptureEntry } from './capture.ts'
 import { type Address, formatAddress, isPipe } from './connection.ts'
 import type { ConnectionLimits } from './connection-limits.ts'
+import type { DrainStrategy } from './drain-state.ts'
 import { FilterChain } from './filter-chain.ts'
 import { FilterChainMatcher } from './filter-chain-match.ts'
 import { Incoming } from './incoming.ts'
 import { listenerAddresses, noteListenerFields } from './listener-config.ts'
-import { compileListenerFilters, type ListenerFilter } from './listener-filters.ts'
+import { compileListenerFilters, type ListenerFilters } from './listener-filters.ts'
 import { ListenerStats, listenerStatPrefix } from './listener-stats.ts'
 
 /** What listeners of one proxy are built with. */
@@ -26,6 +27,7 @@ export interface ListenerDeps {
   readonly limits?: ConnectionLimits | undefined
   /** ms over which replies of a listener that goes tell their clients to go, too. */
   readonly drainTime: number
+  readonly drainStrategy: DrainStrategy
   /** The listener that owns a destination; undefined: the one that asks keeps the connection. */
   readonly byDestination: (destination: Address) => Listener | undefined
 }
@@ -52,7 +54,8 @@ export class Listener {
   /** Each chain once, the default chain last. */
   readonly chains: readonly FilterChain[]
   readonly matcher: FilterChainMatcher<FilterChain>
-  readonly filters: readonly ListenerFilter[]
+  readonly filters: ListenerFilters
+  private filtersReady = false
   /** ms; 0: they may take for ever. */
   readonly filtersTimeout: number
   readonly continueOnTimeout: boolean
@@ -81,7 +84,6 @@ export class Listener {
     this.filtersTimeout = timeout ? Number(timeout.seconds) * 1000 + timeout.nanos / 1e6 : FILTERS_TIMEOUT_MS
     this.continueOnTimeout = proto.continueOnListenerFiltersTimeout
     this.filters = compileListenerFilters(proto.listenerFilters, this.handOff, context)
-    this.loggers = compileAccessLoggers(proto.accessLog, context)
     const statPrefix = listenerStatPrefix(proto.statPrefix, this.addresses[0]!)
     this.stats = new ListenerStats(context.stats, statPrefix)
     const listenerContext: ListenerContext = {
@@ -91,9 +93,18 @@ export class Listener {
       perConnectionBufferLimit: this.bufferLimit,
     }
     this.inPlace = previous?.sameSurroundings(this) ?? false
-    const built = this.buildChains(listenerContext, previous)
-    this.chains = built.chains
-    this.matcher = built.matcher
+    try {
+      this.loggers = compileAccessLoggers(proto.accessLog, context)
+      const built = this.buildChains(listenerContext, previous)
+      this.chains = built.chains
+      this.matcher = built.matcher
+    } catch (error) {
+      this.filters.close()
+      throw error
+    }
+    this.filters.whenReady(() => {
+      this.filtersReady = true
+    })
     for (const chain of this.chains) chain.use()
   }
 
@@ -108,6 +119,7 @@ export class Listener {
       context: deps.context,
       secrets: deps.secrets,
       drainTime: deps.drainTime,
+      drainStrategy: deps.drainStrategy,
       // Health checks that fail say nothing to listeners that drain only when they are changed.
       modifyOnly: proto.drainType === MODIFY_ONLY,
       listener,
@@ -150,19 +162,19 @@ export class Listener {
     return sameMessage(proto, this.proto)
   }
 
-  /** Every chain has its routes and secrets, or has waited long enough for them. */
+  /** Every chain has its routes and secrets, filters have their configs, or these were waited for long enough. */
   get warm(): boolean {
-    return this.chains.every((chain) => chain.warm)
+    return this.filtersReady && this.chains.every((chain) => chain.warm)
   }
 
   /** Calls `ready` once, when the listener is warm. */
   whenWarm(ready: () => void): void {
-    let waiting = this.chains.length
-    for (const chain of this.chains) {
-      chain.whenWarm(() => {
-        if (--waiting === 0) ready()
-      })
+    let waiting = this.chains.length + 1
+    const arrived = (): void => {
+      if (--waiting === 0) ready()
     }
+    for (const chain of this.chains) chain.whenWarm(arrived)
+    this.filters.whenReady(arrived)
   }
 
   /** Takes a connection from a socket of this listener, or from a capture socket. */
@@ -202,6 +214,7 @@ export class Listener {
   release(): FilterChain[] {
     if (this.released) return []
     this.released = true
+    this.filters.close()
     return this.chains.filter((chain) => chain.release())
   }
 }

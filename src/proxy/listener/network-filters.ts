@@ -2,12 +2,17 @@ import type { Message } from '@bufbuild/protobuf'
 import type { Filter, FilterChain } from '#gen/envoy/config/listener/v3/listener_components_pb.js'
 import type { HttpConnectionManager } from '#gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import type { ConnectionHandler, ListenerContext, ProxyContext, TerminalFilterFactory } from '../context.ts'
+import type { OpenedConfig } from '../ecds/source.ts'
 import { httpConnectionManager } from '../http/connection-manager.ts'
 import { tcpProxy } from '../tcp/tcp-proxy.ts'
+import { DiscoveredNetworkChain, type NetworkFilter } from './discovered-network-filters.ts'
 import { directResponse, echo } from './network/answering.ts'
 import { connectionLimit } from './network/connection-limit.ts'
 import { networkExtAuthz } from './network/ext-authz.ts'
+import { networkLocalRateLimit } from './network/local-rate-limit.ts'
+import { networkRateLimit } from './network/rate-limit.ts'
 import { networkRbac } from './network/rbac.ts'
+import { networkSetFilterState } from './network/set-filter-state.ts'
 import { sniCluster } from './network/sni-cluster.ts'
 import { sniDynamicForwardProxy } from './network/sni-dynamic-forward-proxy.ts'
 import { type ReadFilterFactory, type ReadFilterMaker, withReadFilters } from './read-filters.ts'
@@ -28,7 +33,10 @@ const terminal: Readonly<Record<string, TerminalFilterFactory>> = {
 const reading: Readonly<Record<string, ReadFilterFactory>> = {
   [`${NETWORK}connection_limit.v3.ConnectionLimit`]: connectionLimit,
   [`${NETWORK}ext_authz.v3.ExtAuthz`]: networkExtAuthz,
+  [`${NETWORK}local_ratelimit.v3.LocalRateLimit`]: networkLocalRateLimit,
+  [`${NETWORK}ratelimit.v3.RateLimit`]: networkRateLimit,
   [`${NETWORK}rbac.v3.RBAC`]: networkRbac,
+  [`${NETWORK}set_filter_state.v3.Config`]: networkSetFilterState,
   [`${NETWORK}sni_cluster.v3.SniCluster`]: sniCluster,
   [`${NETWORK}sni_dynamic_forward_proxy.v3.FilterConfig`]: sniDynamicForwardProxy,
 }
@@ -49,32 +57,48 @@ export function buildNetworkFilters(
   context: ProxyContext,
   listener: ListenerContext,
 ): ConnectionHandler | undefined {
-  const last = filters.length - 1
+  const build = (name: string, config: OpenedConfig, last: boolean) =>
+    buildNetworkFilter(name, config, last, context, listener)
+  if (filters.some(({ configType }) => configType.case === 'configDiscovery'))
+    return new DiscoveredNetworkChain(filters, { context, listener, known, build, open: openTypedConfig })
   const makers: ReadFilterMaker[] = []
   let handler: ConnectionHandler | undefined
   filters.forEach((filter, i) => {
-    const { typeName, message } = openTypedConfig(filter)
-    const factory = terminal[typeName]
-    if (factory) {
-      if (typeName === HCM) checkRouteSource(message as HttpConnectionManager)
-      if (i !== last) {
-        throw new Error(
-          `Error: terminal filter named ${filter.name} of type ${registeredName(typeName)} must be the last filter in a network filter chain.`,
-        )
-      }
-      handler = factory(message, context, listener)
-      return
-    }
-    const reads = reading[typeName]
-    if (reads) makers.push(reads(message, context, listener))
-    else noteAccepted(filter.name, typeName, message, context)
-    if (i === last) {
-      throw new Error(
-        `Error: non-terminal filter named ${filter.name} of type ${registeredName(typeName)} is the last filter in a network filter chain.`,
-      )
-    }
+    const made = build(filter.name, openTypedConfig(filter), i === filters.length - 1)
+    if (made.kind === 'terminal') handler = made.handler
+    else if (made.kind === 'reading') makers.push(made.maker)
   })
   return handler && withReadFilters(makers, handler, context, listener)
+}
+
+const known = (typeName: string): boolean => typeName in terminal || typeName in reading || typeName in accepted
+
+function buildNetworkFilter(
+  name: string,
+  { typeName, message }: OpenedConfig,
+  last: boolean,
+  context: ProxyContext,
+  listener: ListenerContext,
+): NetworkFilter {
+  const factory = terminal[typeName]
+  if (factory) {
+    if (typeName === HCM) checkRouteSource(message as HttpConnectionManager)
+    if (!last) {
+      throw new Error(
+        `Error: terminal filter named ${name} of type ${registeredName(typeName)} must be the last filter in a network filter chain.`,
+      )
+    }
+    return { kind: 'terminal', handler: factory(message, context, listener) }
+  }
+  const reads = reading[typeName]
+  const maker = reads?.(message, context, listener)
+  if (!maker) noteAccepted(name, typeName, message, context)
+  if (last) {
+    throw new Error(
+      `Error: non-terminal filter named ${name} of type ${registeredName(typeName)} is the last filter in a network filter chain.`,
+    )
+  }
+  return maker ? { kind: 'reading', maker } : { kind: 'idle' }
 }
 
 /** Routes come over ADS or stand in the config: a filter chain must not wait for a source that nobody reads. */
@@ -104,6 +128,7 @@ const INITIAL_FETCH_TIMEOUT_MS = 15_000
 /** How long a chain may wait for its routes and secrets, ms; 0: for ever. The route source's word counts. */
 export function initialFetchTimeout(chain: FilterChain): number {
   for (const filter of chain.filters) {
+    if (filter.configType.case === 'configDiscovery') continue
     const { typeName, message } = openTypedConfig(filter)
     if (typeName !== HCM) continue
     const { routeSpecifier } = message as HttpConnectionManager

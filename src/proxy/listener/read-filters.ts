@@ -49,6 +49,7 @@ export function withReadFilters(
     readsLater: last.readsLater ?? false,
     onNeverReached: (transport, secure) => last.onNeverReached?.(transport, secure),
     whenWarm: (ready) => last.whenWarm(ready),
+    ...(last.whenDiscovered ? { whenDiscovered: (ready: () => void) => last.whenDiscovered?.(ready) } : {}),
     close: () => last.close(),
     get connections() {
       return last.connections

@@ -1,6 +1,5 @@
 import type { Message } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
-import { typeNameOf } from '../../xds/messages.ts'
 import { problemText } from '../../xds/problem.ts'
 import { configTypeName, resolveTypedConfig } from '../../xds/typed-config.ts'
 
@@ -29,8 +28,7 @@ export function openTypedConfig(extension: NamedExtension): { typeName: string; 
 export function openAny(name: string, any: Any): { typeName: string; message: Message } {
   const { message, problems } = resolveTypedConfig(any)
   if (!message) {
-    const url = typeNameOf(any.typeUrl)
-    throw new Error(`Didn't find a registered implementation for '${name}' with type URL: '${url}'`)
+    throw new Error(`Didn't find a registered implementation for '${name}' with type URL: '${configTypeName(any)}'`)
   }
   if (problems.length > 0) throw new Error(problems.map(problemText).join('; '))
   return { typeName: configTypeName(any), message }

@@ -21,6 +21,7 @@ export class ConnectionFacts implements ConnectionInfo {
   ja3: string | undefined = undefined
   ja4: string | undefined = undefined
   proxyTlvs: ConnectionInfo['proxyTlvs'] = undefined
+  filterState: ConnectionInfo['filterState'] = undefined
 
   constructor(remote: Address, local: Address) {
     this.id = ++lastId

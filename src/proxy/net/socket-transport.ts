@@ -147,6 +147,10 @@ export class SocketTransport implements Transport, OutputOwner, TurnTask {
     this.early = this.early === undefined ? Buffer.from(bytes) : Buffer.concat([bytes, this.early])
   }
 
+  get hasUnread(): boolean {
+    return this.early !== undefined
+  }
+
   /** What `unread` gave back comes now, unless reading is paused: for who gives back outside `onData`. */
   redeliver(): void {
     if (this.started && !this.paused) atTurnEnd(this)

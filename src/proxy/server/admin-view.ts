@@ -8,6 +8,7 @@ import type {
   ServerState,
   VersionedResource,
 } from '../admin/view.ts'
+import type { ExtensionSubscriptions } from '../ecds/subscriptions.ts'
 import type { DrainState } from '../listener/drain-state.ts'
 import type { ListenerManager, ListenerVersion, ManagedListener } from '../listener/listener-manager.ts'
 import { openTypedConfig } from '../listener/typed-filter.ts'
@@ -31,6 +32,7 @@ export interface AdminSource {
   readonly listeners: ListenerManager
   readonly routes: RouteTable
   readonly secrets: SecretStore
+  readonly extensions: ExtensionSubscriptions
   readonly drain: DrainState
   readonly drainTime: number
   readonly started: number
@@ -79,6 +81,7 @@ export function adminView(server: AdminSource): AdminView {
     staticRoutes: () => inlineRoutes(server),
     dynamicRoutes: () => server.routes.resources(),
     secrets: () => server.secrets.entries(),
+    extensionConfigs: () => server.extensions.dump(),
     certificates: () => [...contextsOf(server.secrets)].filter(({ ready }) => ready).map(({ shown }) => shown),
     capture: options.capture,
     failHealthcheck(fail) {
@@ -151,6 +154,7 @@ function inlineRoutes(server: AdminSource): VersionedResource[] {
   for (const { active } of server.listeners.all()) {
     for (const chain of active?.listener.chains ?? []) {
       for (const filter of chain.proto.filters) {
+        if (filter.configType.case === 'configDiscovery') continue
         const { typeName, message } = openTypedConfig(filter)
         const inline = typeName === HCM ? inlineRoute(message) : undefined
         if (inline) found.push({ name: inline.name, message: inline, version: '', updated: active!.updated })

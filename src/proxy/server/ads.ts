@@ -1,6 +1,7 @@
 import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import type { Cluster as ClusterProto } from '#gen/envoy/config/cluster/v3/cluster_pb.js'
 import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
+import type { TypedExtensionConfig } from '#gen/envoy/config/core/v3/extension_pb.js'
 import type { ClusterLoadAssignment } from '#gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import type { Listener as ListenerProto } from '#gen/envoy/config/listener/v3/listener_pb.js'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
@@ -9,9 +10,17 @@ import type { Runtime } from '../../runtime.ts'
 import { AdsClient, type Subscription } from '../../xds/client.ts'
 import type { TypeStats, Update } from '../../xds/client-type.ts'
 import { make } from '../../xds/messages.ts'
-import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } from '../../xds/resource-types.ts'
+import {
+  CLUSTER_TYPE,
+  ENDPOINT_TYPE,
+  EXTENSION_TYPE,
+  LISTENER_TYPE,
+  ROUTE_TYPE,
+  SECRET_TYPE,
+} from '../../xds/resource-types.ts'
 import type { AdsTransport } from '../../xds/stream.ts'
 import type { RefusedCluster } from '../admin/view.ts'
+import type { ExtensionSubscriptions } from '../ecds/subscriptions.ts'
 import type { ListenerManager } from '../listener/listener-manager.ts'
 import type { StatsStore } from '../observe/stats.ts'
 import type { SecretStore } from '../tls/secrets.ts'
@@ -30,6 +39,7 @@ export interface AdsTargets {
   readonly listeners: ListenerManager
   readonly routes: RouteTable
   readonly secrets: SecretStore
+  readonly extensions: ExtensionSubscriptions
 }
 
 /**
@@ -47,6 +57,7 @@ export class Ads {
   private eds: Subscription | undefined
   private rds: Subscription | undefined
   private sds: Subscription | undefined
+  private ecds: Subscription | undefined
   private readonly refused = new Map<string, RefusedCluster>()
   private clustersReady = false
   private listenersReady = false
@@ -73,13 +84,15 @@ export class Ads {
 
   /** Opens the stream and asks for clusters, if they come this way. */
   start(): void {
-    const { clusters, routes, secrets } = this.targets
+    const { clusters, routes, secrets, extensions } = this.targets
     clusters.onEdsNames((names) => this.needEds(names))
     this.needEds(clusters.edsNames())
     secrets.onWanted((names) => this.needSds(names))
     this.needSds(secrets.wanted)
     routes.onWanted = (name, wanted) => this.needRoute(name, wanted)
     for (const name of routes.wanted) this.needRoute(name, true)
+    extensions.onWanted = (name, wanted) => this.needExtension(name, wanted)
+    for (const name of extensions.wanted) this.needExtension(name, true)
     if (this.usesCds) {
       this.cds = this.client.subscribe(CLUSTER_TYPE, '*', {
         onUpdate: (update) => this.onClusters(update),
@@ -249,6 +262,28 @@ export class Ads {
     }
     if (wanted) this.rds.add([name])
     else this.rds.remove([name])
+  }
+
+  /** Configs of filters: how long each is waited for is theirs to know. */
+  private needExtension(name: string, wanted: boolean): void {
+    const { extensions } = this.targets
+    if (!this.ecds) {
+      if (!wanted) return
+      this.ecds = this.client.subscribe(EXTENSION_TYPE, [name], {
+        onUpdate: (update) => {
+          const errors = collect(update.added, (resource, version) =>
+            extensions.set(resource as TypedExtensionConfig, version || update.version),
+          )
+          for (const gone of update.removed) extensions.remove(gone)
+          if (errors.length > 0) extensions.rejected()
+          return errors
+        },
+        onUnreadable: () => extensions.rejected(),
+      })
+      return
+    }
+    if (wanted) this.ecds.add([name])
+    else this.ecds.remove([name])
   }
 
   get cdsVersion(): string {

@@ -4,6 +4,7 @@ import type { AdsTransport } from '../../xds/stream.ts'
 import type { ListenerContext, LogFiles } from '../context.ts'
 import type { CaptureTable } from '../listener/capture.ts'
 import type { Address, AddressBook } from '../listener/connection.ts'
+import type { DrainStrategy } from '../listener/drain-state.ts'
 import type { BindTarget } from '../listener/listener-sockets.ts'
 import type { StreamInfo } from '../stream-info.ts'
 import type { OutlierEvent } from '../upstream/outlier-detection.ts'
@@ -31,6 +32,8 @@ export interface ProxyServerOptions {
   readonly adminAddress?: Address
   /** ms that connections of removed listeners may take to finish. Default 600,000, as Envoy's --drain-time-s. */
   readonly drainTime?: number
+  /** Default: gradual, as Envoy's --drain-strategy. */
+  readonly drainStrategy?: DrainStrategy
   /** What `/server_info` shows as command line. */
   readonly commandLineOptions?: Readonly<Record<string, unknown>>
   readonly version?: string

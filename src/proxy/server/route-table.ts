@@ -1,4 +1,5 @@
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
+import { sameMessage } from '../../xds/same-message.ts'
 import type { VersionedResource } from '../admin/view.ts'
 import type { RouteSubscriptions } from '../context.ts'
 
@@ -58,10 +59,13 @@ export class RouteTable implements RouteSubscriptions {
     }
   }
 
-  /** Takes an RDS resource. Throws when a user of it refuses it; the last good one stays then. */
+  /**
+   * Takes an RDS resource. Throws when a user of it refuses it; the last good one stays then. One that says what is there
+   * already changes nothing: what filters count by route goes on (rds_route_config_subscription.cc compares hashes).
+   */
   set(config: RouteConfiguration, version: string): void {
     const entry = this.entries.get(config.name)
-    if (!entry) return
+    if (!entry || (entry.config && sameMessage(entry.config, config))) return
     const errors = new Set<string>()
     for (const subscriber of [...entry.subscribers]) {
       try {

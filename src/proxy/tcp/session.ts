@@ -263,7 +263,10 @@ export class TcpSession implements ConnectCallbacks {
   /** The connection cannot be proxied. */
   private refuse(flag: ResponseFlag): void {
     this.flag(flag)
-    this.downstream.destroy()
+    // Envoy mostly closes before the client's first bytes are there, and so without a reset; here they may have come
+    // meanwhile.
+    if (this.downstream.bytesRead === 0) this.downstream.close()
+    else this.downstream.destroy()
     this.finish()
   }
 

@@ -43,6 +43,7 @@ export function compileAssignment(
       zone: group.locality?.zone ?? '',
       subZone: group.locality?.subZone ?? '',
     }
+    const localityMetadata = group.metadata && compileMetadata(group.metadata)
     if (group.loadBalancingWeight !== undefined)
       localityWeights.set(localityKey(group.priority, locality), group.loadBalancingWeight)
     const endpoints =
@@ -62,6 +63,7 @@ export function compileAssignment(
         hostname: endpoint.hostname,
         metadata: compileMetadata(e.metadata),
         locality,
+        localityMetadata,
         priority: group.priority,
         weight: e.loadBalancingWeight ?? 1,
         health: HEALTH_BITS[e.healthStatus as number] ?? 0,

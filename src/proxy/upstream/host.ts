@@ -27,6 +27,8 @@ export interface Host {
   readonly hostname: string
   readonly metadata: Metadata
   readonly locality: { readonly region: string; readonly zone: string; readonly subZone: string }
+  /** Metadata of its locality; undefined: none. */
+  readonly localityMetadata?: Metadata | undefined
   readonly priority: number
   weight: number
   /** Bits of HostHealth. */

@@ -19,6 +19,7 @@ export interface HostConfig {
   readonly hostname: string
   readonly metadata: Metadata
   readonly locality: Host['locality']
+  readonly localityMetadata?: Metadata | undefined
   readonly priority: number
   readonly weight: number
   /** Only the EDS bits. */
@@ -53,6 +54,7 @@ export class UpstreamHost implements Host {
   hostname: string
   metadata: Metadata
   locality: Host['locality']
+  localityMetadata: Metadata | undefined
   priority: number
   weight: number
   health: number
@@ -82,6 +84,7 @@ export class UpstreamHost implements Host {
     this.hostname = config.hostname
     this.metadata = config.metadata
     this.locality = config.locality
+    this.localityMetadata = config.localityMetadata
     this.priority = config.priority
     this.weight = config.weight
     this.health = config.health | (config.initialHealth ?? 0)
@@ -97,6 +100,7 @@ export class UpstreamHost implements Host {
     this.hostname = config.hostname
     this.metadata = config.metadata
     this.locality = config.locality
+    this.localityMetadata = config.localityMetadata
     this.priority = config.priority
     this.weight = config.weight
     this.health = (this.health & ~EDS_BITS) | config.health

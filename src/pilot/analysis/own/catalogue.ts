@@ -202,3 +202,15 @@ export const TOKENS_ARE_TAKEN_WIDELY = messageType(
   (issuer: string, passing: readonly string[], remedies: readonly string[]) =>
     `Tokens of ${issuer} are taken ${passing.join(', and ')} (besides: without "exp" for ever, and for 60 s after it). Name ${remedies.join(', and ')}.`,
 )
+export const ENVOY_FILTER_VALUE = messageType(
+  'DGY0128',
+  'Error',
+  'EnvoyFilterValueCannotBeRead',
+  (problem: string) => `istiod cannot read this, and leaves the patch out: ${problem}`,
+)
+export const ENVOY_FILTER_FIELD = messageType(
+  'DGY0129',
+  'Warning',
+  'EnvoyFilterFieldIsUnknown',
+  (problem: string) => `istiod leaves this field out: ${problem}`,
+)

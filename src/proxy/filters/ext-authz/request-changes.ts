@@ -18,7 +18,7 @@ export function changeRequest(verdict: Verdict, settings: ExtAuthzSettings, slot
     return true
   }
   if (!change(verdict.headersToSet, 'set', set)) return false
-  if (!change(verdict.headersToAdd, 'set', add)) return false
+  if (!change(verdict.headersToAdd, 'set', addRequestHeader)) return false
   if (!change(verdict.headersToAppend, 'append', append)) return false
   return remove(verdict.headersToRemove, settings, head) && changeQuery(verdict, settings, head)
 }
@@ -67,7 +67,7 @@ function set(head: RequestHead, name: string, value: string): void {
 }
 
 /** Another line; of a header that a request has once, another value in its line. */
-function add(head: RequestHead, name: string, value: string): void {
+export function addRequestHeader(head: RequestHead, name: string, value: string): void {
   if (name.startsWith(':') || name === 'host') set(head, name, `${pseudo(head, name) ?? ''},${value}`)
   else if (requestSingles.has(headerName(name).hash)) append(head, name, value) || head.add(headerName(name), value)
   else head.add(headerName(name), value)

@@ -18,7 +18,7 @@ export function areHeaders(pairs: readonly HeaderPair[]): boolean {
 export function changeResponse(verdict: Verdict, head: ResponseHead, room: number): boolean {
   for (const [name, value] of verdict.responseToAdd) {
     if (headerCount(head) > room) return false
-    addHeader(head, name, value)
+    addResponseHeader(head, name, value)
   }
   for (const [name, value] of verdict.responseToSet) {
     if (headerCount(head) > room && !has(head, name)) return false
@@ -27,7 +27,7 @@ export function changeResponse(verdict: Verdict, head: ResponseHead, room: numbe
   for (const [name, value] of verdict.responseToAddIfAbsent) {
     if (has(head, name)) continue
     if (headerCount(head) > room) return false
-    addHeader(head, name, value)
+    addResponseHeader(head, name, value)
   }
   for (const [name, value] of verdict.responseToOverwriteIfPresent) if (has(head, name)) setHeader(head, name, value)
   return true
@@ -37,7 +37,7 @@ export function changeResponse(verdict: Verdict, head: ResponseHead, room: numbe
 export function describeAnswer(verdict: Verdict, head: ResponseHead): void {
   for (const [name] of verdict.headersToSet)
     if (isHeaderName(name) && !name.startsWith(':')) head.remove(headerName(name))
-  for (const [name, value] of verdict.headersToSet) addHeader(head, name, value)
+  for (const [name, value] of verdict.headersToSet) addResponseHeader(head, name, value)
 }
 
 /** The status counts as one. */
@@ -57,7 +57,7 @@ function setHeader(head: ResponseHead, name: string, value: string): void {
  * Another line; of a header that a response has once, another value in its line. What can be no name is left out, even
  * where Envoy does not look at it: the line might be more than one.
  */
-function addHeader(head: ResponseHead, name: string, value: string): void {
+export function addResponseHeader(head: ResponseHead, name: string, value: string): void {
   if (!isHeaderName(name)) return
   if (name.startsWith(':')) {
     setStatus(head, name, value)

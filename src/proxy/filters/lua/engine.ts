@@ -1,5 +1,8 @@
-import { createRequire } from 'node:module'
+import type { Runtime } from '../../../runtime.ts'
 import { ConfigError } from '../../context.ts'
+import { bytes, text } from './bytes.ts'
+import { openLibraries } from './library.ts'
+import { loadLuaJit } from './luajit.ts'
 
 /** A Lua state or coroutine. */
 export type LuaState = object
@@ -8,7 +11,19 @@ export type LuaFunction = (L: LuaState) => number
 
 interface UserData {
   self?: unknown
-  isAlive?: () => boolean
+  scope?: LuaScope
+}
+
+/** For how long an object can be used. */
+export interface LuaScope {
+  alive: boolean
+}
+
+/** One run of a script, from its start or resumption to its end or next pause: what it got cannot be used in the next. */
+export interface LuaRun extends LuaScope {
+  readonly log: (level: string, line: string) => void
+  /** Objects that it has got once, to be got again as the same. */
+  cache: Map<string, (L: LuaState) => void> | undefined
 }
 
 /** The part of Lua's C interface that is used here, as fengari has it. */
@@ -16,6 +31,8 @@ export interface Lua {
   readonly LUA_OK: number
   readonly LUA_YIELD: number
   readonly LUA_REGISTRYINDEX: number
+  readonly LUA_MASKCOUNT: number
+  readonly LUA_TNIL: number
   readonly LUA_TBOOLEAN: number
   readonly LUA_TNUMBER: number
   readonly LUA_TSTRING: number
@@ -29,9 +46,13 @@ export interface Lua {
   lua_pushcfunction(L: LuaState, f: LuaFunction): void
   lua_pushvalue(L: LuaState, i: number): void
   lua_newtable(L: LuaState): void
+  /** What pushes the value at `i` again. */
+  lua_toproxy(L: LuaState, i: number): (L: LuaState) => void
+  lua_error(L: LuaState): never
   lua_newuserdata(L: LuaState, n: number): UserData
   lua_setfield(L: LuaState, i: number, name: Uint8Array): void
   lua_rawset(L: LuaState, i: number): void
+  lua_insert(L: LuaState, i: number): void
   lua_rawlen(L: LuaState, i: number): number
   lua_rawgeti(L: LuaState, i: number, n: number): number
   lua_next(L: LuaState, i: number): number
@@ -46,6 +67,9 @@ export interface Lua {
   lua_resume(L: LuaState, from: LuaState | null, n: number): number
   lua_yield(L: LuaState, n: number): number
   lua_pop(L: LuaState, n: number): void
+  lua_sethook(L: LuaState, hook: (L: LuaState) => void, mask: number, count: number): void
+  lua_atnativeerror(L: LuaState, f: LuaFunction): LuaFunction | null
+  lua_touserdata(L: LuaState, i: number): unknown
   lua_pcall(L: LuaState, args: number, results: number, handler: number): number
 }
 
@@ -55,8 +79,12 @@ interface LuaAux {
   luaL_setmetatable(L: LuaState, name: Uint8Array): void
   luaL_checkudata(L: LuaState, i: number, name: Uint8Array): UserData
   luaL_checkstring(L: LuaState, i: number): Uint8Array
+  luaL_tolstring(L: LuaState, i: number): Uint8Array
+  luaL_argerror(L: LuaState, i: number, message: Uint8Array): never
   luaL_checknumber(L: LuaState, i: number): number
   luaL_checktype(L: LuaState, i: number, type: number): void
+  luaL_where(L: LuaState, level: number): void
+  luaL_typename(L: LuaState, i: number): Uint8Array
   luaL_loadbuffer(L: LuaState, code: Uint8Array, size: number, name: Uint8Array): number
   luaL_ref(L: LuaState, table: number): number
   luaL_unref(L: LuaState, table: number, ref: number): void
@@ -73,36 +101,42 @@ let loaded: Fengari | undefined
 
 /** The Lua machine; read at its first use, since most proxies run no script. */
 function fengari(): Fengari {
-  if (loaded === undefined) {
-    // Whole numbers print without `.0`, as in the LuaJIT that Envoy has.
-    const before = process.env.FENGARICONF
-    process.env.FENGARICONF = '{"LUA_COMPAT_FLOATSTRING":true}'
-    loaded = createRequire(import.meta.url)('fengari') as Fengari
-    if (before === undefined) delete process.env.FENGARICONF
-    else process.env.FENGARICONF = before
-  }
+  loaded ??= loadLuaJit() as Fengari
   return loaded
 }
 
-/** Functions of Lua 5.1, which LuaJIT speaks, that 5.3 has under other names. */
-const PRELUDE = `
-unpack = table.unpack
-loadstring = load
-table.getn = function(t) return #t end
-table.maxn = function(t) local m = 0 for k in pairs(t) do if type(k) == "number" and k > m then m = k end end return m end
-math.pow = function(a, b) return a ^ b end
-math.log10 = function(x) return math.log(x, 10) end
-math.mod = math.fmod
-string.gfind = string.gmatch
-`
-
-/** Text as Lua has it: bytes. */
-export const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'latin1'))
-/** The reverse. */
-export const text = (value: Uint8Array | null): string => (value === null ? '' : Buffer.from(value).toString('latin1'))
-
 /** Methods of a class of objects that scripts see. */
 export type Methods<T> = Readonly<Record<string, (self: T, api: LuaApi, L: LuaState) => number>>
+
+/** Objects that scripts see: the name that messages call them by is the reference implementation's. */
+export interface LuaClass<T> {
+  readonly name: string
+  readonly methods: Methods<T>
+}
+
+/** About ten seconds' worth. */
+const MOST_INSTRUCTIONS = 50_000_000
+
+const LOG_METHODS = [
+  ['logTrace', 'trace'],
+  ['logDebug', 'debug'],
+  ['logInfo', 'info'],
+  ['logWarn', 'warning'],
+  ['logErr', 'error'],
+  ['logCritical', 'critical'],
+] as const
+
+/** A class of the filter's own. */
+export const luaClass = <T>(name: string, methods: Methods<T>): LuaClass<T> => ({
+  name: `N5Envoy10Extensions11HttpFilters3Lua${name.length}${name}E`,
+  methods,
+})
+
+/** A class that Envoy's Lua filters share. */
+export const sharedClass = <T>(name: string, methods: Methods<T>): LuaClass<T> => ({
+  name: `N5Envoy10Extensions7Filters6Common3Lua${name.length}${name}E`,
+  methods,
+})
 
 /** What functions that Lua calls work with: pushing values, reading arguments, objects of ours. */
 export class LuaApi {
@@ -111,22 +145,50 @@ export class LuaApi {
   readonly main: LuaState
   private readonly classes = new Set<string>()
 
-  constructor() {
+  constructor(runtime: Runtime) {
     const { lua, lauxlib, lualib } = fengari()
     this.lua = lua
     this.aux = lauxlib
     this.main = lauxlib.luaL_newstate()
+    lua.lua_atnativeerror(this.main, (L) => {
+      const error = lua.lua_touserdata(L, 1)
+      // What JavaScript throws while a script runs is an error of the script's, such as too deep a recursion.
+      this.string(L, error instanceof RangeError ? 'stack overflow' : String(error))
+      return 1
+    })
     lualib.luaL_openlibs(this.main)
-    this.run(PRELUDE, '=prelude')
+    openLibraries(this, runtime)
+  }
+
+  /**
+   * Lets so much run from now on before the script is stopped with an error. Where the reference implementation would
+   * stand still with all its connections, here a whole mesh would.
+   */
+  limit(L: LuaState): void {
+    this.lua.lua_sethook(L, this.tooLong, this.lua.LUA_MASKCOUNT, MOST_INSTRUCTIONS)
+  }
+
+  private readonly tooLong = (L: LuaState): void => {
+    // Whoever catches the error gets it again with the next instruction.
+    this.lua.lua_sethook(L, this.tooLong, this.lua.LUA_MASKCOUNT, 1)
+    this.fail(L, `script stopped after ${MOST_INSTRUCTIONS} instructions without a pause`)
   }
 
   /** Runs a chunk of code. Throws ConfigError with Lua's words. */
-  run(code: string, name: string): void {
+  load(code: string, name: string): void {
+    this.loadWith(code, name, 0)
+  }
+
+  /** The same, with arguments that are on the stack. */
+  loadWith(code: string, name: string, args: number): void {
     const { lua, aux, main } = this
     const source = Uint8Array.from(Buffer.from(code, 'utf8'))
-    const failed =
-      aux.luaL_loadbuffer(main, source, source.length, bytes(name)) !== lua.LUA_OK ||
-      lua.lua_pcall(main, 0, 0, 0) !== lua.LUA_OK
+    this.limit(main)
+    let failed = aux.luaL_loadbuffer(main, source, source.length, bytes(name)) !== lua.LUA_OK
+    if (!failed) {
+      lua.lua_insert(main, -1 - args)
+      failed = lua.lua_pcall(main, args, 0, 0) !== lua.LUA_OK
+    }
     if (!failed) return
     const message = text(lua.lua_tostring(main, -1))
     lua.lua_pop(main, 1)
@@ -165,41 +227,6 @@ export class LuaApi {
     }
   }
 
-  /** Reads a value as JSON; a table with numbers from 1 on is a list. */
-  read(L: LuaState, index: number): unknown {
-    const { lua } = this
-    switch (lua.lua_type(L, index)) {
-      case lua.LUA_TBOOLEAN:
-        return lua.lua_toboolean(L, index)
-      case lua.LUA_TNUMBER:
-        return lua.lua_tonumber(L, index)
-      case lua.LUA_TSTRING:
-        return Buffer.from(lua.lua_tostring(L, index) ?? []).toString('utf8')
-      case lua.LUA_TTABLE:
-        return this.readTable(L, index)
-      default:
-        return null
-    }
-  }
-
-  private readTable(L: LuaState, index: number): unknown {
-    const { lua } = this
-    const length = lua.lua_rawlen(L, index)
-    if (length > 0) {
-      return Array.from({ length }, (_, i) => {
-        lua.lua_rawgeti(L, index, i + 1)
-        const value = this.read(L, lua.lua_gettop(L))
-        lua.lua_pop(L, 1)
-        return value
-      })
-    }
-    const out: Record<string, unknown> = {}
-    this.each(L, index, (key, value) => {
-      out[key] = this.read(L, value)
-    })
-    return out
-  }
-
   /** Calls `visit` for each entry of a table with its key as text and the stack index of its value. */
   each(L: LuaState, index: number, visit: (key: string, value: number) => void): void {
     const { lua } = this
@@ -214,39 +241,108 @@ export class LuaApi {
     }
   }
 
-  /** What decides how long the objects that are pushed now can be used. */
-  isAlive: () => boolean = () => true
+  /** The run of a script that is on now. */
+  run: LuaRun = { alive: true, log: () => {}, cache: undefined }
 
-  /** Pushes an object of ours with the methods of its class. */
-  object<T>(L: LuaState, name: string, methods: Methods<T>, self: T, isAlive = this.isAlive): void {
+  /** Pushes an object of ours with the methods of its class. It can be used while its scope is alive: the run that is on now. */
+  object<T>(L: LuaState, type: LuaClass<T>, self: T, scope: LuaScope = this.run): void {
     const { lua, aux } = this
     const data = lua.lua_newuserdata(L, 0)
     data.self = self
-    data.isAlive = isAlive
-    if (!this.classes.has(name)) {
-      this.classes.add(name)
-      aux.luaL_newmetatable(L, bytes(name))
-      lua.lua_newtable(L)
-      for (const [method, call] of Object.entries(methods)) {
-        lua.lua_pushcfunction(L, (state) => call(this.self(state, name), this, state))
-        // Below the function are the methods, and below them the metatable.
-        lua.lua_setfield(L, method.startsWith('__') ? -3 : -2, bytes(method))
-      }
-      lua.lua_setfield(L, -2, bytes('__index'))
-      lua.lua_pop(L, 1)
-    }
-    aux.luaL_setmetatable(L, bytes(name))
+    data.scope = scope
+    if (!this.classes.has(type.name)) this.define(L, type)
+    aux.luaL_setmetatable(L, bytes(type.name))
   }
 
-  private self<T>(L: LuaState, name: string): T {
-    const { self, isAlive } = this.aux.luaL_checkudata(L, 1, bytes(name))
-    if (!isAlive!()) this.fail(L, 'object used outside of proper scope')
+  /** Pushes what `make` pushes, or pushed in this run before. */
+  once(L: LuaState, key: string, make: () => void): number {
+    const { run } = this
+    const known = run.cache?.get(key)
+    if (known !== undefined) known(L)
+    else {
+      make()
+      run.cache ??= new Map()
+      run.cache.set(key, this.lua.lua_toproxy(L, -1))
+    }
+    return 1
+  }
+
+  private define<T>(L: LuaState, type: LuaClass<T>): void {
+    const { lua, aux } = this
+    this.classes.add(type.name)
+    const name = bytes(type.name)
+    aux.luaL_newmetatable(L, name)
+    const set = (method: string, call: LuaFunction): void => {
+      lua.lua_pushcfunction(L, call)
+      lua.lua_setfield(L, -2, bytes(method))
+    }
+    for (const [method, call] of Object.entries(type.methods))
+      set(method, (state) => call(this.self(state, name), this, state))
+    for (const [method, level] of LOG_METHODS) {
+      set(method, (state) => {
+        this.self(state, name)
+        this.run.log(level, this.stringArg(state, 2))
+        return 0
+      })
+    }
+    // Collecting garbage is not ours; scripts that list the methods see it.
+    set('__gc', () => 0)
+    // Where 5.3 looks for a name to print instead of `userdata`.
+    lua.lua_pushnil(L)
+    lua.lua_setfield(L, -2, bytes('__name'))
+    lua.lua_pushvalue(L, -1)
+    lua.lua_setfield(L, -2, bytes('__index'))
+    lua.lua_pop(L, 1)
+  }
+
+  private self<T>(L: LuaState, name: Uint8Array): T {
+    const { self, scope } = this.aux.luaL_checkudata(L, 1, name)
+    if (!scope!.alive) this.fail(L, 'object used outside of proper scope')
     return self as T
   }
 
   /** An argument that must be a string; numbers count as such. */
   stringArg(L: LuaState, index: number): string {
     return text(this.aux.luaL_checkstring(L, index))
+  }
+
+  /** A value as `tostring` gives it. */
+  toText(L: LuaState, index: number): string {
+    const result = text(this.aux.luaL_tolstring(L, index))
+    this.lua.lua_pop(L, 1)
+    return result
+  }
+
+  /** The same from within a function that Lua's own `pairs` has called: the place is that of whoever called that. */
+  failInPairs(L: LuaState, message: string): never {
+    let where = ''
+    for (let level = 1; level <= 5 && (where === '' || where.startsWith('prelude:')); level++) {
+      this.aux.luaL_where(L, level)
+      where = text(this.lua.lua_tostring(L, -1))
+      this.lua.lua_pop(L, 1)
+    }
+    return this.raise(L, where + message)
+  }
+
+  /** Ends the script with an error that does not say where. */
+  raise(L: LuaState, message: string): never {
+    this.string(L, message)
+    return this.lua.lua_error(L)
+  }
+
+  /** Ends the script because of what it gave as an argument, by its place on the stack. */
+  argError(L: LuaState, index: number, message: string): never {
+    return this.aux.luaL_argerror(L, index, bytes(message))
+  }
+
+  /** An argument that must be a whole number; a fraction is cut off. */
+  integerArg(L: LuaState, index: number): number {
+    return Math.trunc(this.aux.luaL_checknumber(L, index)) || 0
+  }
+
+  /** Name of the type of a value. */
+  typeName(L: LuaState, index: number): string {
+    return text(this.aux.luaL_typename(L, index))
   }
 
   /** Ends the script with an error. */

@@ -1,39 +1,42 @@
-import type { BodyBuffer } from '../../http/body-buffer.ts'
+import { type BodyBuffer, EMPTY } from '../../http/body-buffer.ts'
 import type { FilterSlot } from '../../http/filter-slot.ts'
 import { type HeaderMap, headerName, type RequestHead, ResponseHead } from '../../http/headers.ts'
+import { type LocalReply, unsendableReply } from '../../http/local-replies.ts'
 import { H } from '../../http/names.ts'
 import { DataStatus, HeadersStatus, TrailersStatus } from '../filter.ts'
-import { type LuaApi, type LuaState, type Methods, text } from './engine.ts'
-import { CONNECTION, type LuaBuffer, pushBuffer, pushHeaders, pushMap, STREAM_INFO } from './objects.ts'
+import { cString } from './bytes.ts'
+import type { LuaApi, LuaRun, LuaScope, LuaState } from './engine.ts'
+import { HEADERS } from './headers-object.ts'
+import { type LuaCall, pushAnswer, readCall, readHeaders } from './http-call.ts'
+import { BUFFER, type LuaBuffer } from './objects.ts'
 import type { LuaCoroutine, LuaScript, Stop } from './script.ts'
+import type { PublicKeys } from './signature.ts'
+import type { LuaStats } from './stats-object.ts'
+import { STREAM } from './stream-object.ts'
 
 /** What a run of a script needs of its filter. */
 export interface LuaHost {
   readonly slot: FilterSlot
+  /** The head of the request, in both directions. */
+  readonly request: RequestHead
   /** A line of the script's, at a level. */
-  log(level: string, line: string): void
+  readonly log: (level: string, line: string) => void
   /** The script broke off with an error. */
   failed(message: string): void
-  /** The name under which route metadata is looked up. */
+  /** The name under which metadata is looked up. */
   readonly filterName: string
   /** A change of the request's headers makes the route be looked for again. */
   readonly clearsRouteCache: boolean
-  /** Values that a route gives the script. */
+  /** Values that the configuration gives the script. */
   readonly filterContext: Readonly<Record<string, unknown>>
+  readonly stats: LuaStats
+  readonly keys: PublicKeys
+  hasCluster(name: string): boolean
   /** Starts a request to a cluster; `done` is told of the answer, also when it is one of Envoy's own. */
-  call(request: LuaCall, done: (status: ResponseHead, body: Buffer) => void): { cancel(): void } | string
+  call(request: LuaCall, done: (status: ResponseHead, body: Buffer) => void): { cancel(): void }
 }
 
-/** A request that a script makes. */
-export interface LuaCall {
-  readonly cluster: string
-  readonly headers: readonly (readonly [string, string])[]
-  readonly body: Buffer
-  /** ms */
-  readonly timeout: number
-}
-
-type State = 'running' | 'body' | 'chunk' | 'trailers' | 'call' | 'responded' | 'over'
+type State = 'running' | 'body' | 'chunk' | 'trailers' | 'call' | 'responded'
 
 /** One direction of an exchange, as its script sees and steers it (source/extensions/filters/http/lua/lua_filter.cc StreamHandleWrapper). */
 export class LuaStream {
@@ -46,21 +49,23 @@ export class LuaStream {
   /** The last byte has come. */
   private end: boolean
   private sawBody = false
-  /** All of the body is in the buffer, and was given to the script. */
-  private whole = false
+  /** The whole body is what the script asked for. */
+  private buffers = false
   private headersPassed = false
+  /** The script has changed the head, and made of it what cannot be sent. */
+  private changed = false
+  private unsendable: string | undefined
+  private dead = false
+  /** The handle itself can be used in each run of its script. */
+  private readonly scope: LuaScope = { alive: false }
   private pendingCall: { cancel(): void } | undefined
-  /** Counts the runs of the script: what it got in one cannot be used in the next. */
-  private run = 0
 
   constructor(script: LuaScript, host: LuaHost, head: RequestHead | ResponseHead, end: boolean) {
     this.host = host
     this.isRequest = !(head instanceof ResponseHead)
     this.head = head
     this.end = end
-    this.coroutine = script.coroutine(this.isRequest ? 'envoy_on_request' : 'envoy_on_response', (api, L) =>
-      api.object<LuaStream>(L, 'stream', STREAM, this, () => this.state !== 'over'),
-    )
+    this.coroutine = script.coroutine(this.isRequest ? 'envoy_on_request' : 'envoy_on_response')
   }
 
   private get buffer(): BodyBuffer {
@@ -74,72 +79,162 @@ export class LuaStream {
 
   /** The head is here. */
   start(): HeadersStatus {
-    this.resume()
-    if (this.waits) return HeadersStatus.STOP
-    this.headersPassed = true
-    return HeadersStatus.CONTINUE
+    this.resume((api, L) => {
+      api.object(L, STREAM, this, this.scope)
+      return 1
+    })
+    return this.waits ? HeadersStatus.STOP : this.passed(HeadersStatus.CONTINUE, HeadersStatus.STOP)
   }
 
   onData(chunk: Uint8Array, end: boolean): DataStatus {
-    this.end = end
+    if (this.dead) return DataStatus.CONTINUE
     this.sawBody = true
-    if (this.state === 'chunk') {
-      this.resume((api, L) => {
-        if (chunk.length === 0) api.lua.lua_pushnil(L)
-        else pushBuffer(api, L, { get: () => Buffer.from(chunk) })
-        return 1
-      })
-    } else if (this.state === 'body' && end) {
+    if (this.state === 'chunk') return this.chunks(chunk, end)
+    this.end = end
+    if (this.state === 'body' && end) {
       this.buffer.append(chunk)
-      this.resume((api, L) => this.pushBody(api, L, false))
-      return this.waits ? DataStatus.STOP_NO_BUFFER : this.passed(DataStatus.CONTINUE_BUFFERED)
-    } else if (this.state === 'trailers' && end) {
-      this.resume(() => 0)
+      if (this.overflows()) return DataStatus.STOP_NO_BUFFER
+      this.resume((api, L) => this.pushBody(api, L))
+      return this.waits
+        ? DataStatus.STOP_NO_BUFFER
+        : this.passed(DataStatus.CONTINUE_BUFFERED, DataStatus.STOP_NO_BUFFER)
     }
+    if (this.state === 'trailers' && end) this.resume(() => 0)
+    return this.dataStatus()
+  }
+
+  /** Whether the body is longer than what may wait: then the exchange is refused. */
+  private overflows(): boolean {
+    const { exchange } = this.host.slot
+    const limit = (this.isRequest && exchange.decode.ownLimit) || exchange.bufferLimit
+    if (limit === 0 || this.buffer.length <= limit) return false
+    this.state = 'responded'
+    if (this.isRequest) this.host.slot.refuseBody()
+    else exchange.responseOverflow()
+    return true
+  }
+
+  private dataStatus(): DataStatus {
     if (this.state === 'call') return DataStatus.STOP_AND_WATERMARK
     if (this.state === 'body') return DataStatus.STOP_AND_BUFFER
-    return this.state === 'responded' ? DataStatus.STOP_NO_BUFFER : this.passed(DataStatus.CONTINUE)
+    return this.state === 'responded'
+      ? DataStatus.STOP_NO_BUFFER
+      : this.passed(DataStatus.CONTINUE, DataStatus.STOP_NO_BUFFER)
+  }
+
+  /** Gives the script a chunk, and at the end of what HTTP/1 frames an empty one, which carries the end there. */
+  private chunks(chunk: Uint8Array, end: boolean): DataStatus {
+    const apart = end && chunk.length > 0 && this.endComesApart()
+    this.end = end && !apart
+    let bytes = this.chunk(chunk)
+    if (apart) {
+      this.end = true
+      if (this.state === 'chunk') {
+        const more = this.chunk(EMPTY)
+        if (bytes !== undefined || more !== undefined) bytes = Buffer.concat([bytes ?? chunk, more ?? EMPTY])
+      } else if (this.state === 'trailers') this.resume(() => 0)
+    }
+    if (bytes === undefined) return this.dataStatus()
+    this.buffer.append(bytes)
+    if (this.state === 'call') return DataStatus.STOP_NO_BUFFER
+    return this.waits ? this.dataStatus() : this.passed(DataStatus.CONTINUE_BUFFERED, DataStatus.STOP_NO_BUFFER)
+  }
+
+  private endComesApart(): boolean {
+    const { info } = this.host.slot
+    return this.isRequest ? info.protocol !== 'HTTP/2' : info.upstreamProtocol === 'HTTP/1.1'
+  }
+
+  /** Runs the script over one chunk: what it made of it, or undefined where it left it. */
+  private chunk(chunk: Uint8Array): Buffer | undefined {
+    let changed: Buffer | undefined
+    let whole: Buffer | undefined
+    const buffer: LuaBuffer = {
+      get() {
+        whole ??= Buffer.from(chunk)
+        return changed ?? whole
+      },
+      set(bytes) {
+        changed = bytes
+      },
+      changed() {},
+    }
+    this.resume((api, L) => {
+      api.object(L, BUFFER, buffer)
+      return 1
+    })
+    return changed
   }
 
   onTrailers(trailers: HeaderMap): TrailersStatus {
+    if (this.dead) return TrailersStatus.CONTINUE
     this.end = true
     this.trailers = trailers
-    if (this.state === 'chunk') {
-      this.resume((api, L) => {
-        api.lua.lua_pushnil(L)
-        return 1
-      })
-    } else if (this.state === 'body') this.resume((api, L) => this.pushBody(api, L, false))
+    if (this.state === 'chunk') this.resume(() => 0)
+    else if (this.state === 'body') this.resume((api, L) => this.pushBody(api, L))
     if (this.state === 'trailers') this.resume((api, L) => this.pushTrailers(api, L))
-    return this.waits ? TrailersStatus.STOP : this.passed(TrailersStatus.CONTINUE)
+    return this.state === 'call' || this.state === 'responded'
+      ? TrailersStatus.STOP
+      : this.passed(TrailersStatus.CONTINUE, TrailersStatus.STOP)
   }
 
-  /** The exchange is over. */
+  /** The exchange is over, or its script of the other direction has failed. */
   destroy(): void {
     this.pendingCall?.cancel()
-    this.state = 'over'
+    this.pendingCall = undefined
+    this.dead = true
     this.coroutine.end()
   }
 
-  private passed<T>(status: T): T {
-    this.headersPassed = true
-    return status
+  /** The head may go on: `go`, or `stay` when it cannot be sent as the script left it. */
+  private passed<T>(go: T, stay: T): T {
+    if (!this.headersPassed) {
+      this.headersPassed = true
+      if (this.changed && !this.sendable()) return stay
+    }
+    return go
   }
 
-  private resume(push?: (api: LuaApi, L: LuaState) => number): void {
+  private sendable(): boolean {
+    const { head } = this
+    if (head instanceof ResponseHead) {
+      if (head.status !== 0) return true
+      const details = 'missing_required_response_headers'
+      this.refuse({ status: 502, body: 'missing required header: :status', details, flag: 'DPE' })
+      return false
+    }
+    const problem = head.method === '' ? 'missing required header: :method' : this.unsendable
+    if (problem === undefined) return true
+    this.refuse(unsendableReply(problem))
+    return false
+  }
+
+  private refuse(reply: LocalReply): void {
+    this.state = 'responded'
+    this.host.slot.sendLocalReply(reply)
+  }
+
+  private resume(push: (api: LuaApi, L: LuaState) => number): void {
     this.state = 'running'
-    const run = ++this.run
-    this.after(this.coroutine.resume(push, () => this.run === run))
+    const run: LuaRun = { alive: true, log: this.host.log, cache: undefined }
+    this.scope.alive = true
+    const stop = this.coroutine.resume(run, push)
+    this.scope.alive = false
+    this.after(stop)
   }
 
   private after(stop: Stop): void {
-    if (stop.kind === 'waits' || this.state === 'responded') return
-    this.state = 'over'
-    if (stop.kind === 'failed') this.host.failed(stop.message)
+    if (stop.kind === 'failed') this.fail(stop.message)
+    else if (stop.kind === 'waits' && this.state === 'running') this.fail('script performed an unexpected yield')
+  }
+
+  private fail(message: string): void {
+    this.state = 'running'
+    this.host.failed(message)
   }
 
   private proceed(): void {
-    this.headersPassed = true
+    if (!this.passed(true, false)) return
     if (this.isRequest) this.host.slot.continueDecoding()
     else this.host.slot.continueEncoding()
   }
@@ -147,53 +242,67 @@ export class LuaStream {
   // What the script calls.
 
   headers(api: LuaApi, L: LuaState): number {
-    const { slot, clearsRouteCache } = this.host
-    pushHeaders(
-      api,
-      L,
-      this.head,
-      () => !this.headersPassed,
-      () => {
-        if (this.isRequest && clearsRouteCache) slot.clearRouteCache()
-      },
-    )
-    return 1
+    return api.once(L, 'headers', () => {
+      const { head } = this
+      const setReason = head instanceof ResponseHead ? { setReason: (phrase: string) => this.setReason(phrase) } : {}
+      api.object(L, HEADERS, {
+        map: head,
+        mayChange: () => this.mayChange(),
+        invalid: (problem) => this.invalid(problem),
+        ...setReason,
+      })
+    })
+  }
+
+  private mayChange(): boolean {
+    if (this.headersPassed) return false
+    this.changed = true
+    if (this.isRequest && this.host.clearsRouteCache) this.host.slot.clearRouteCache()
+    return true
+  }
+
+  private invalid(problem: string): void {
+    this.unsendable ??= problem
+  }
+
+  private setReason(phrase: string): void {
+    if (this.head instanceof ResponseHead) this.head.reason = phrase
   }
 
   body(api: LuaApi, L: LuaState): number {
-    const always = api.lua.lua_toboolean(L, 2)
-    if (this.end || this.whole) {
-      if (!this.whole && this.sawBody && this.buffer.length === 0)
-        api.fail(L, 'cannot call body() after body has been streamed')
+    const { lua } = api
+    let always = false
+    if (lua.lua_gettop(L) >= 2) {
+      api.aux.luaL_checktype(L, 2, lua.LUA_TBOOLEAN)
+      always = lua.lua_toboolean(L, 2)
+    }
+    if (this.end) {
+      if (!this.buffers && this.sawBody) api.fail(L, 'cannot call body() after body has been streamed')
       return this.pushBody(api, L, always)
     }
     if (this.sawBody) api.fail(L, 'cannot call body() after body streaming has started')
     this.state = 'body'
-    return api.lua.lua_yield(L, 0)
+    this.buffers = true
+    return lua.lua_yield(L, 0)
   }
 
-  private pushBody(api: LuaApi, L: LuaState, always: boolean): number {
-    this.whole = true
+  private pushBody(api: LuaApi, L: LuaState, always = false): number {
+    if (!this.sawBody && !always) return 0
     const { buffer, head } = this
-    if (buffer.length === 0 && !always) return 0
-    const body: LuaBuffer = {
-      get: () => buffer.bytes(),
-      set(bytes) {
-        buffer.replace(bytes)
-        head.set(H.contentLength, String(bytes.length))
-      },
-    }
-    pushBuffer(api, L, body)
-    return 1
+    return api.once(L, 'body', () => {
+      const body: LuaBuffer = {
+        get: () => buffer.bytes(),
+        set: (bytes) => buffer.replace(bytes),
+        changed: () => head.set(H.contentLength, String(buffer.length)),
+      }
+      api.object(L, BUFFER, body)
+    })
   }
 
   bodyChunks(api: LuaApi, L: LuaState): number {
     if (this.sawBody) api.fail(L, 'cannot call bodyChunks after body processing has begun')
     api.lua.lua_pushcfunction(L, (state) => {
-      if (this.end) {
-        api.lua.lua_pushnil(state)
-        return 1
-      }
+      if (this.end) return 0
       this.state = 'chunk'
       return api.lua.lua_yield(state, 0)
     })
@@ -201,176 +310,62 @@ export class LuaStream {
   }
 
   trailersOf(api: LuaApi, L: LuaState): number {
-    if (this.end) return this.pushTrailers(api, L)
+    if (this.end || this.trailers !== undefined) return this.pushTrailers(api, L)
     this.state = 'trailers'
     return api.lua.lua_yield(L, 0)
   }
 
   private pushTrailers(api: LuaApi, L: LuaState): number {
-    if (this.trailers === undefined) return 0
-    pushHeaders(
-      api,
-      L,
-      this.trailers,
-      () => true,
-      () => {},
-    )
-    return 1
+    const { trailers } = this
+    if (trailers === undefined) return 0
+    return api.once(L, 'trailers', () => api.object(L, HEADERS, { map: trailers, mayChange: () => true }))
   }
 
   respond(api: LuaApi, L: LuaState): number {
-    if (!this.isRequest || this.headersPassed)
-      api.fail(
-        L,
-        this.isRequest
-          ? 'respond() cannot be called if headers have been continued'
-          : 'respond() not currently supported in the response path',
-      )
+    const { lua } = api
+    if (this.headersPassed) api.fail(L, 'respond() cannot be called if headers have been continued')
+    api.aux.luaL_checktype(L, 2, lua.LUA_TTABLE)
+    const text = lua.lua_isnoneornil(L, 3) ? '' : api.stringArg(L, 3)
     const headers = readHeaders(api, L, 2)
-    const status = Number(headers.find(([name]) => name === ':status')?.[1])
-    if (!Number.isInteger(status) || status < 200 || status > 599) api.fail(L, ':status must be between 200-599')
-    const body = api.lua.lua_isnoneornil(L, 3) ? '' : Buffer.from(api.stringArg(L, 3), 'latin1')
+    const given = headers.find(([name]) => name === ':status')?.[1] ?? ''
+    const status = /^\s*\+?\d+\s*$/.test(given) ? Number(given) : 0
+    if (status < 200 || status > 599) api.fail(L, ':status must be between 200-599')
+    if (!this.isRequest) api.fail(L, 'respond not currently supported in the response path')
     this.state = 'responded'
-    const reply = { status, body, details: 'lua_response', flag: undefined }
-    this.host.slot.sendLocalReply(reply, (head) => {
+    const body = Buffer.from(text, 'latin1')
+    this.host.slot.sendLocalReply({ status, body, details: 'lua_response', flag: undefined }, (head) => {
       const seen = new Set<string>()
       for (const [name, value] of headers) {
-        if (name === ':status') continue
-        if (seen.has(name)) head.add(headerName(name), value)
-        else head.set(headerName(name), value)
+        if (name.startsWith(':') || name === 'content-length') continue
+        if (seen.has(name)) head.add(headerName(name), cString(value))
+        else head.set(headerName(name), cString(value))
         seen.add(name)
       }
     })
-    return api.lua.lua_yield(L, 0)
+    return lua.lua_yield(L, 0)
   }
 
   httpCall(api: LuaApi, L: LuaState): number {
-    const options = api.lua.lua_type(L, 6) === api.lua.LUA_TTABLE ? (api.read(L, 6) as Record<string, unknown>) : {}
-    const timeout = api.lua.lua_isnoneornil(L, 5) ? Number(options.timeout_ms ?? 0) : api.aux.luaL_checknumber(L, 5)
-    if (timeout < 0) api.fail(L, 'http call timeout must be >= 0')
-    const asynchronous =
-      options.asynchronous === true ||
-      (api.lua.lua_toboolean(L, 6) === true && api.lua.lua_type(L, 6) === api.lua.LUA_TBOOLEAN)
-    const headers = readHeaders(api, L, 3)
-    for (const name of [':path', ':method', ':authority'])
-      if (!headers.some(([key]) => key === name))
-        api.fail(L, `http call headers must include ':path', ':method', and ':authority'`)
-    const request: LuaCall = {
-      cluster: api.stringArg(L, 2),
-      headers,
-      body: api.lua.lua_isnoneornil(L, 4) ? Buffer.alloc(0) : Buffer.from(api.stringArg(L, 4), 'latin1'),
-      timeout,
-    }
-    if (asynchronous) {
-      const started = this.host.call(request, () => {})
-      if (typeof started === 'string') api.fail(L, started)
+    const { host } = this
+    const request = readCall(api, L, (name) => host.hasCluster(name))
+    if (request.asynchronous) {
+      host.call(request, () => {})
       return 0
     }
     // The answer may come before the call has returned.
-    let answer: { status: ResponseHead; body: Buffer } | undefined
-    const push = (lua: LuaApi, state: LuaState): number => pushAnswer(lua, state, answer!)
+    let push: ((lua: LuaApi, state: LuaState) => number) | undefined
     let returned = false
-    const started = this.host.call(request, (status, body) => {
-      answer = { status, body }
+    const call = host.call(request, (status, body) => {
+      push = (lua, state) => pushAnswer(lua, state, { status, body }, request.duplicates)
       this.pendingCall = undefined
-      if (!returned || this.state !== 'call') return
+      if (!returned || this.state !== 'call' || this.dead) return
       this.resume(push)
       if (!this.waits) this.proceed()
     })
     returned = true
-    if (typeof started === 'string') api.fail(L, started)
-    if (answer !== undefined) return push(api, L)
-    this.pendingCall = started as { cancel(): void }
+    if (push !== undefined) return push(api, L)
+    this.pendingCall = call
     this.state = 'call'
     return api.lua.lua_yield(L, 0)
   }
-}
-
-function pushAnswer(api: LuaApi, L: LuaState, { status, body }: { status: ResponseHead; body: Buffer }): number {
-  const headers: Record<string, string> = { ':status': String(status.status) }
-  status.forEach((name, value) => {
-    headers[name] = value
-  })
-  api.value(L, headers)
-  if (body.length === 0) api.lua.lua_pushnil(L)
-  else api.string(L, body.toString('latin1'))
-  return 2
-}
-
-/** A table of headers; a list of values gives a line each. */
-function readHeaders(api: LuaApi, L: LuaState, index: number): [string, string][] {
-  const { lua, aux } = api
-  aux.luaL_checktype(L, index, lua.LUA_TTABLE)
-  const out: [string, string][] = []
-  api.each(L, index, (name, value) => {
-    if (lua.lua_type(L, value) !== lua.LUA_TTABLE) {
-      out.push([name.toLowerCase(), text(lua.lua_tostring(L, value))])
-      return
-    }
-    for (let i = 1; i <= lua.lua_rawlen(L, value); i++) {
-      lua.lua_rawgeti(L, value, i)
-      out.push([name.toLowerCase(), text(lua.lua_tostring(L, -1))])
-      lua.lua_pop(L, 1)
-    }
-  })
-  return out
-}
-
-const log =
-  (level: string) =>
-  (self: LuaStream, api: LuaApi, L: LuaState): number => {
-    self.host.log(level, api.stringArg(L, 2))
-    return 0
-  }
-
-const STREAM: Methods<LuaStream> = {
-  headers: (self, api, L) => self.headers(api, L),
-  body: (self, api, L) => self.body(api, L),
-  bodyChunks: (self, api, L) => self.bodyChunks(api, L),
-  trailers: (self, api, L) => self.trailersOf(api, L),
-  respond: (self, api, L) => self.respond(api, L),
-  httpCall: (self, api, L) => self.httpCall(api, L),
-  logTrace: log('trace'),
-  logDebug: log('debug'),
-  logInfo: log('info'),
-  logWarn: log('warning'),
-  logErr: log('error'),
-  logCritical: log('critical'),
-  metadata(self, api, L) {
-    const { slot, filterName } = self.host
-    const metadata = slot.route()?.metadata
-    pushMap(api, L, metadata?.get(filterName) ?? metadata?.get('envoy.filters.http.lua') ?? {})
-    return 1
-  },
-  filterContext(self, api, L) {
-    pushMap(api, L, self.host.filterContext)
-    return 1
-  },
-  streamInfo(self, api, L) {
-    api.object(L, 'stream-info', STREAM_INFO, self.host.slot)
-    return 1
-  },
-  connection(self, api, L) {
-    api.object(L, 'connection', CONNECTION, self.host.slot)
-    return 1
-  },
-  clearRouteCache(self) {
-    self.host.slot.clearRouteCache()
-    return 0
-  },
-  base64Escape(_self, api, L) {
-    api.string(L, Buffer.from(api.stringArg(L, 2), 'latin1').toString('base64'))
-    return 1
-  },
-  timestamp(self, api, L) {
-    const now = self.host.slot.runtime.wallNow()
-    // EnvoyTimestampResolution: milliseconds unless microseconds are asked for.
-    api.lua.lua_pushnumber(L, Math.trunc(api.lua.lua_tonumber(L, 2) === 1 ? now * 1000 : now))
-    return 1
-  },
-  timestampString(self, api, L) {
-    const now = self.host.slot.runtime.wallNow()
-    api.string(L, String(Math.trunc(api.lua.lua_tonumber(L, 2) === 1 ? now * 1000 : now)))
-    return 1
-  },
 }

@@ -11,8 +11,11 @@ import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
 import type { Runtime } from '../../../runtime.ts'
 import { make } from '../../../xds/messages.ts'
 import { StatsStore } from '../../observe/stats.ts'
+import type { RuntimeValues } from '../../runtime-values.ts'
 import { Problems } from '../config.ts'
 import { headerName } from '../headers.ts'
+import type { RateLimitContext } from '../rate-limit/context.ts'
+import { compileRateLimits } from '../rate-limit/policies.ts'
 import { DirectResponse } from './direct-response.ts'
 import { Domains } from './domains.ts'
 import { compileForward } from './forward.ts'
@@ -49,6 +52,8 @@ export interface RouteCompileContext {
   readonly stats?: StatsStore
   /** Set for an inline configuration, whose clusters must exist (validate_clusters); undefined for RDS. */
   readonly clusterExists?: (name: string) => boolean
+  /** What the bootstrap's runtime layers set. */
+  readonly runtimeValues?: RuntimeValues | undefined
   /** Told what is understood and has no effect yet. */
   readonly notEnforced?: ((path: string) => void) | undefined
 }
@@ -91,6 +96,7 @@ const HOST_FIELDS = new Set([
   'cors',
   'hedgePolicy',
   'requestBodyBufferLimit',
+  'rateLimits',
 ])
 const ROUTE_FIELDS = new Set([
   'name',
@@ -134,10 +140,12 @@ class Compiler {
   private readonly context: RouteCompileContext
   private readonly problems = new Problems()
   private readonly stats: StatsStore
+  private readonly limits: RateLimitContext
 
   constructor(config: RouteConfiguration, context: RouteCompileContext) {
     this.config = config
     this.context = context
+    this.limits = { runtime: context.runtime, values: context.runtimeValues }
     this.stats = context.stats ?? new StatsStore()
   }
 
@@ -204,6 +212,7 @@ class Compiler {
       requireTls: (['none', 'external', 'all'] as const)[proto.requireTls] ?? 'none',
       routes,
       virtualClusters: VirtualClusters.of(proto.virtualClusters, proto.name, this.stats, this.problems, path),
+      rateLimits: compileRateLimits(proto.rateLimits, 'route', this.limits, this.problems, `${path}.rate_limits`),
     }
     proto.routes.forEach((route, i) => {
       const compiled = this.route(route, proto, host, [level, top], `${path}.routes[${i}]`)
@@ -250,7 +259,7 @@ class Compiler {
             this.config,
             problems,
             `${path}.route`,
-            this.context.runtime,
+            this.limits,
           )
         : undefined
     const limit = this.config.maxDirectResponseBodySizeBytes ?? 4096

@@ -5,9 +5,10 @@ import type {
   VirtualHost as VirtualHostProto,
 } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { RouteConfiguration } from '#gen/envoy/config/route/v3/route_pb.js'
-import type { Runtime } from '../../../runtime.ts'
 import { make } from '../../../xds/messages.ts'
 import { durationMs, type Problems } from '../config.ts'
+import type { RateLimitContext } from '../rate-limit/context.ts'
+import { compileRateLimits } from '../rate-limit/policies.ts'
 import { HashPolicies } from './hash-policy.ts'
 import { HeaderReader } from './header-matcher.ts'
 import { InternalRedirectPolicy } from './internal-redirect.ts'
@@ -54,6 +55,8 @@ const KNOWN = new Set([
   'internalRedirectPolicy',
   'internalRedirectAction',
   'maxInternalRedirects',
+  'rateLimits',
+  'includeVhRateLimits',
 ])
 
 /** No retries unless a request's own headers ask for them. */
@@ -68,8 +71,9 @@ export function compileForward(
   config: RouteConfiguration,
   problems: Problems,
   path: string,
-  runtime: Runtime,
+  limits: RateLimitContext,
 ): Forward {
+  const { runtime } = limits
   problems.refuseUnknown(action, KNOWN, path)
   const spec = action.clusterSpecifier
   if (spec.case === undefined) problems.add(path, 'cluster_specifier: is required')
@@ -133,6 +137,8 @@ export function compileForward(
     attemptCountInRequest: host.includeRequestAttemptCount,
     attemptCountInResponse: host.includeAttemptCountInResponse,
     timeoutRetryHeader: host.includeIsTimeoutRetryHeader,
+    rateLimits: compileRateLimits(action.rateLimits, 'route', limits, problems, `${path}.rate_limits`),
+    includeVhRateLimits: action.includeVhRateLimits ?? false,
   }
 }
 

@@ -5,7 +5,7 @@ import { formatAddress } from '../../listener/connection.ts'
 import type { StreamInfo } from '../../stream-info.ts'
 import { xxHash64 } from '../../upstream/hash.ts'
 import { durationMs } from '../config.ts'
-import type { RequestHead } from '../headers.ts'
+import type { HeaderMap, RequestHead } from '../headers.ts'
 import { H } from '../names.ts'
 import { HeaderReader } from './header-matcher.ts'
 import { queryParameter } from './query-matcher.ts'
@@ -126,7 +126,7 @@ function compile(config: RouteAction_HashPolicy): Method {
 }
 
 /** The value of a cookie, quotes removed; undefined when there is none (source/common/http/utility.cc parseCookieValue). */
-export function cookieValue(head: RequestHead, name: string): string | undefined {
+export function cookieValue(head: HeaderMap, name: string): string | undefined {
   for (const line of head.values(H.cookie)) {
     for (const part of line.split(';')) {
       const eq = part.indexOf('=')

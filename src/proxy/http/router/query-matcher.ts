@@ -35,7 +35,11 @@ export class QueryMatcher {
   }
 
   matches(path: string): boolean {
-    const value = queryParameter(path, this.name)
+    return this.matchesValue(queryParameter(path, this.name))
+  }
+
+  /** Whether this first value matches; undefined: the parameter is absent. */
+  matchesValue(value: string | undefined): boolean {
     if (this.value === undefined) return (value !== undefined) === this.present
     return value !== undefined && this.value.matches(value)
   }

@@ -2,6 +2,7 @@ import type { ConnectionInfo } from '../../listener/connection.ts'
 import type { StreamInfo } from '../../stream-info.ts'
 import type { RoutingPriority } from '../../upstream/cluster.ts'
 import type { RequestHead } from '../headers.ts'
+import type { RateLimitPolicies } from '../rate-limit/policies.ts'
 import type { DirectResponse } from './direct-response.ts'
 import type { HashPolicies } from './hash-policy.ts'
 import type { HeaderReader } from './header-matcher.ts'
@@ -74,6 +75,8 @@ export interface VirtualHost {
   readonly routes: readonly Route[]
   /** Classes of requests that are counted apart; undefined: none. */
   readonly virtualClusters: VirtualClusters | undefined
+  /** What its requests are counted as by rate limits. */
+  readonly rateLimits: RateLimitPolicies
 }
 
 /** Where a route sends requests, and with which policies. Times in ms; 0 is none. */
@@ -113,6 +116,10 @@ export interface Forward {
   readonly attemptCountInRequest: boolean
   readonly attemptCountInResponse: boolean
   readonly timeoutRetryHeader: boolean
+  /** What its requests are counted as by rate limits. */
+  readonly rateLimits: RateLimitPolicies
+  /** The virtual host's rate limits count, too. */
+  readonly includeVhRateLimits: boolean
 }
 
 /** A share of a weighted route. */

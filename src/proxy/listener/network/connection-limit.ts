@@ -4,6 +4,7 @@ import type { Runtime, Timer } from '../../../runtime.ts'
 import { ConfigError, type ListenerContext, type ProxyContext } from '../../context.ts'
 import { durationMs } from '../../http/config.ts'
 import type { Counter, Gauge } from '../../observe/stats.ts'
+import { featureEnabled } from '../../runtime-values.ts'
 import type { FilterStatus, ReadFilter, ReadFilterCallbacks, ReadFilterMaker } from '../read-filters.ts'
 
 /**
@@ -19,8 +20,7 @@ export function connectionLimit(message: Message, context: ProxyContext, _listen
     errors.push('ConnectionLimitValidationError.MaxConnections: value must be greater than or equal to 1')
   if (errors.length > 0) throw new ConfigError(errors)
   const prefix = `connection_limit.${config.statPrefix}.`
-  const { runtimeEnabled } = config
-  const enabled = context.runtimeFeatures?.get(runtimeEnabled?.runtimeKey ?? '') ?? runtimeEnabled?.defaultValue ?? true
+  const enabled = featureEnabled(config.runtimeEnabled, context.runtimeValues)
   const shared: Shared = {
     runtime: context.runtime,
     max: Number(config.maxConnections),

@@ -47,7 +47,8 @@ export function sortedKeys(object: Readonly<Record<string, unknown>>): string[] 
  * std::to_chars): with or without an exponent, whichever is shorter, so 1700000000 is `1.7e+09`.
  */
 export function jsonNumber(n: number): string {
-  if (!Number.isFinite(n)) return 'null'
+  if (Number.isNaN(n)) return 'null'
+  if (!Number.isFinite(n)) return n > 0 ? 'inf' : '-inf'
   if (Number.isInteger(n) && Math.abs(n) < 100_000) return Object.is(n, -0) ? '-0' : String(n)
   const [mantissa = '', exponent = ''] = n.toExponential().split('e')
   const short = `${mantissa}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`

@@ -72,13 +72,15 @@ function filterState(stateOf: (info: StreamInfo) => ReadonlyMap<string, unknown>
         return holder !== null && typeof holder === 'object' && Object.hasOwn(holder, field) ? holder[field] : undefined
       }
       const plain = (value: unknown): string => (typeof value === 'string' ? toByteString(value) : jsonValue(value))
+      // Integers of 64 bits are strings in JSON.
+      const json = (value: unknown): string => (typeof value === 'bigint' ? `"${value}"` : jsonValue(value))
       const text = (info: StreamInfo): string | undefined => {
         const value = stateValue(info)
         if (value === undefined || value === null) return undefined
-        return truncate(kind === '' || kind === 'TYPED' ? jsonValue(value) : plain(value), max)
+        return truncate(kind === '' || kind === 'TYPED' ? json(value) : plain(value), max)
       }
       const typed = kind === '' || kind === 'TYPED'
-      return { text, json: typed ? (info) => jsonValue(stateValue(info)) : (info) => jsonString(text(info)) }
+      return { text, json: typed ? (info) => json(stateValue(info)) : (info) => jsonString(text(info)) }
     },
   }
 }

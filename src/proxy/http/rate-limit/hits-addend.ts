@@ -1,0 +1,37 @@
+import type { RateLimit_HitsAddend as HitsAddendProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
+import type { Runtime } from '../../../runtime.ts'
+import { ConfigError } from '../../context.ts'
+import { parseFormat } from '../../observe/format/parse.ts'
+import type { StreamInfo } from '../../stream-info.ts'
+
+/** Hits that a descriptor stands for; undefined: its value is none, and the descriptor falls away. */
+export type HitsSource = (info: StreamInfo) => number | undefined
+
+const MOST_HITS = 1_000_000_000
+
+/** Compiles a `hits_addend` (source/extensions/filters/common/ratelimit_config/ratelimit_config.cc). Throws ConfigError. */
+export function compileHits({ number, format }: HitsAddendProto, runtime: Runtime): HitsSource {
+  if ((format === '') === (number === undefined))
+    throw new ConfigError(['hits_addend must contain either a format or a number'])
+  if (number !== undefined) {
+    const hits = Number(number)
+    return () => hits
+  }
+  const [operator, ...more] = parseFormat(format, runtime)
+  if (operator === undefined || more.length > 0)
+    throw new ConfigError(['hits_addend format must contain exactly one substitution'])
+  if (typeof operator === 'string') {
+    const hits = hitsOf(operator)
+    return () => hits
+  }
+  return (info) => hitsOf(operator.text(info))
+}
+
+/** A number as absl::SimpleAtod reads it. */
+const NUMBER = /^[ \t\n\v\f\r]*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?[ \t\n\v\f\r]*$/i
+
+function hitsOf(text: string | undefined): number | undefined {
+  if (text === undefined || !NUMBER.test(text)) return undefined
+  const hits = Number(text)
+  return hits < 0 || hits > MOST_HITS ? undefined : Math.trunc(hits)
+}
