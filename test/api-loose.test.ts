@@ -148,7 +148,7 @@ ${config.replace(/^/gm, '            ')}
   it('is taken as the message of its filter, and a local rate limit is switched on', () => {
     const { object, said } = read(text)
     expect(said).toEqual([
-      `13:22 warning spec.configPatches[0].patch.value.typed_config: the fields of a TypedStruct belong under "value", beside "type_url": taken as ${LIMIT}, and switched on (filter_enabled and filter_enforced at 100 %); write "@type: type.googleapis.com/${LIMIT}"`,
+      `13:22 warning spec.configPatches[0].patch.value.typed_config: the fields of a TypedStruct belong under "value", beside "type_url": taken as ${LIMIT}, and switched on (filter_enabled and filter_enforced at 100 %); write "@type": "type.googleapis.com/${LIMIT}", with filter_enabled and filter_enforced`,
     ])
     const all = { numerator: 100, denominator: 'HUNDRED' }
     expect(object).toMatchObject({

@@ -152,4 +152,18 @@ describe('an HTTP filter takes its config from an EXTENSION_CONFIG', () => {
       /other\.yaml:8:5: .*: ADD of EXTENSION_CONFIG matches nothing that any connected proxy has: no extension config "teapod"; there: teapot; did you mean "teapot"\?$/,
     )
   })
+
+  it('the first one of a name, and the second is told of', async () => {
+    const again = extension(abort(419)).replace('name: extension', 'name: second')
+    const running = await start({
+      'filter.yaml': discovery(''),
+      'extension.yaml': extension(abort(418)),
+      'second.yaml': again,
+    })
+    expect(await status(running)).toBe(418)
+    await vi.waitFor(() => expect(texts(running, 'warning')).toHaveLength(1), 5000)
+    expect(texts(running, 'warning')[0]).toMatch(
+      /second\.yaml:8:5: .*there is an extension config called "teapot" before it/,
+    )
+  })
 })

@@ -145,6 +145,47 @@ data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\\naccessLogFile: /dev
   })
 })
 
+describe('a patch of what its clients keep connections to', () => {
+  let mesh: TestMesh | undefined
+  afterEach(async () => {
+    await mesh?.stop()
+    mesh = undefined
+  })
+
+  it('holds from the second request on: the first is told to go', async () => {
+    const marked = (value: string): string => `apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: patch, namespace: default}
+spec:
+  workloadSelector: {labels: {app: reviews}}
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match: {context: SIDECAR_INBOUND, listener: {filterChain: {filter: {name: ${MANAGER}}}}}
+    patch:
+      operation: INSERT_FIRST
+      value:
+        name: mark
+        typed_config:
+          "@type": type.googleapis.com/${FILTERS}.http.header_mutation.v3.HeaderMutation
+          mutations: {response_mutations: [{append: {header: {key: x-mark, value: ${value}}}}]}
+`
+    mesh = await startMesh({ 'base.yaml': services, 'filter.yaml': marked('one') }, { watch: true })
+    const mark = async () => (await mesh!.get('client', 'http://reviews:9080/')).headers['x-mark']
+    expect([await mark(), await mark()]).toEqual(['one', 'one'])
+    await mesh.write('filter.yaml', marked('two'))
+    expect([await mark(), await mark(), await mark()]).toEqual(['one', 'two', 'two'])
+    // A value that is none of Envoy's messages, as a webhook refuses it: what ran goes on.
+    await mesh.write('filter.yaml', marked('three').replace('HeaderMutation', 'HeaderMutations'))
+    expect(mesh.events.at(-1)).toMatchObject({
+      type: 'problems',
+      problems: [{ severity: 'error', line: 14, message: expect.stringMatching(/HeaderMutations/) }],
+    })
+    expect(await mark()).toBe('two')
+    await mesh.write('filter.yaml', marked('four'))
+    expect([await mark(), await mark()]).toEqual(['two', 'four'])
+  })
+})
+
 describe('patches without effect are told with what they looked for and what there was', () => {
   let mesh: TestMesh | undefined
   afterEach(async () => {
@@ -194,7 +235,13 @@ describe('patches without effect are told with what they looked for and what the
           patch('CLUSTER', 'cluster: {name: PassthroughCluster}', 'ADD', '{name: PassthroughCluster, type: STATIC}') +
           patch('ROUTE_CONFIGURATION', '', 'REMOVE') +
           patch('CLUSTER', 'cluster: {portNumber: 9080}', 'MERGE', '{name: mine}') +
-          patch('CLUSTER', 'cluster: {name: BlackHoleCluster}', 'MERGE', '{name: mine}'),
+          patch('CLUSTER', 'cluster: {name: BlackHoleCluster}', 'MERGE', '{name: mine}') +
+          patch(
+            'HTTP_FILTER',
+            'context: SIDECAR_OUTBOUND, listener: {portNumber: 9080, filterChain: {filter: {name: envoy.http_connection_manager}}}',
+            'INSERT_FIRST',
+            cors,
+          ),
       ),
     })
     const { events } = mesh
@@ -223,6 +270,7 @@ describe('patches without effect are told with what they looked for and what the
       '44 [12]: there is a cluster "PassthroughCluster" already, which stays: it is not added',
       '50 [14]: makes more than one cluster called "mine", of which only the first stays',
       '53 [15]: makes more than one cluster called "mine", of which only the first stays',
+      `56 [16]: INSERT_FIRST of HTTP_FILTER ${nothing}: no network filter "envoy.http_connection_manager"; there: ${MANAGER}; did you mean "${MANAGER}"?`,
     ])
   })
 })

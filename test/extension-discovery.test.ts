@@ -188,6 +188,30 @@ describe.each(['DELTA_GRPC', 'GRPC'])('an HTTP filter with config_discovery (%s)
     expect((await get(proxy)).slice(0, 3)).toBe('418')
   })
 
+  it('goes back to its default, or to nothing, when it is taken away', async () => {
+    const plane = new ControlPlane(abort(418))
+    const filter = discovered([FAULT], { default_config: abort(499) })
+    const listeners = [
+      listener([manager([filter, router])]),
+      listener([manager([discovered([FAULT]), router])], {}, 'm'),
+    ]
+    const proxy = await start(listeners, plane, apiType)
+    expect((await get(proxy)).slice(0, 3)).toBe('418')
+    proxy.server.extensions.remove('x')
+    expect((await get(proxy)).slice(0, 3)).toBe('499')
+    expect(await get(proxy, 'm')).toBe('500 ')
+    expect((await dumped(proxy))[0].ecds_filters).toBeUndefined()
+  })
+
+  it('shows what came as a TypedStruct as what it stands for', async () => {
+    const { '@type': type_url, ...value } = abort(418)
+    const plane = new ControlPlane({ '@type': `${T}xds.type.v3.TypedStruct`, type_url, value })
+    const proxy = await start([listener([manager([discovered([FAULT]), router])])], plane, apiType)
+    expect((await get(proxy)).slice(0, 3)).toBe('418')
+    const [section] = await dumped(proxy)
+    expect(section.ecds_filters[0].ecds_filter.typed_config).toEqual(abort(418))
+  })
+
   it('may be the last of its chain', async () => {
     const plane = new ControlPlane({ '@type': ROUTER })
     const proxy = await start([listener([manager([discovered([ROUTER])])])], plane, apiType)

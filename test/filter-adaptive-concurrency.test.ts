@@ -56,6 +56,15 @@ describe('the adaptive concurrency filter', () => {
     expect((await get(p.http, '/')).status).toBe(200) // the place is free again
   })
 
+  test('latencies of no time at all raise the limit, and block nobody', () => {
+    const c = controlled({ requestCount: 1, minConcurrency: 3 })
+    c.requests(1, 0)
+    c.requests(1, 0)
+    c.runtime.advance(1000)
+    expect([c.gauge('gradient'), c.gauge('concurrency_limit')]).toEqual([2000, 8])
+    expect(c.controller.admit()).toBe(true)
+  })
+
   test('a status below 400 is 503 instead, and a filter that is off lets all pass', async () => {
     const a = await upstream('a', { delay: 100 })
     const odd = await proxy(adaptive(one, { concurrency_limit_exceeded_status: { code: 302 } }), [a])
@@ -94,6 +103,29 @@ describe('the adaptive concurrency filter', () => {
     for (let i = 0; i < 6; i++) down.requests(1, 1000)
     down.runtime.advance(1)
     expect(down.gauge('min_rtt_calculation_active')).toBe(1)
+  })
+
+  test('the least latency is measured of requests that began since, and of so many as are asked for', () => {
+    const c = controlled({ requestCount: 2, minConcurrency: 3, interval: { seconds: 1n } })
+    c.requests(2, 10)
+    const early = c.runtime.now()
+    c.controller.admit()
+    c.runtime.advance(1000)
+    expect(c.gauge('min_rtt_calculation_active')).toBe(1)
+    c.controller.answered(early - 1)
+    c.requests(1, 20)
+    expect([c.gauge('min_rtt_calculation_active'), c.gauge('min_rtt_msecs')]).toEqual([1, 10])
+    c.requests(1, 20)
+    expect([c.gauge('min_rtt_calculation_active'), c.gauge('min_rtt_msecs')]).toEqual([0, 20])
+  })
+
+  test('a controller that is closed has no timers left', () => {
+    const c = controlled({ requestCount: 1, minConcurrency: 3 })
+    c.requests(1, 10)
+    c.controller.close()
+    c.requests(1, 200)
+    c.runtime.advance(120_000)
+    expect([c.gauge('min_rtt_calculation_active'), c.gauge('sample_rtt_msecs')]).toEqual([0, 0])
   })
 
   test('counts what it blocks, and gives places of requests back that got no answer', () => {

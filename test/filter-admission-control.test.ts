@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { AdmissionConfig } from '../src/proxy/filters/admission-control/config.ts'
 import { SuccessWindow } from '../src/proxy/filters/admission-control/controller.ts'
 import { TestRuntime } from '../src/runtime-test.ts'
+import { make } from '../src/xds/messages.ts'
 import { get, httpFilter, httpHarness, routerFilter, toA } from './support/http.ts'
 import { client, pod, service, startMesh } from './support/mesh.ts'
 
@@ -70,6 +72,50 @@ describe('the admission control filter', () => {
     expect(window.averageRps()).toBe(8)
     runtime.advance(5000)
     expect(window.counts()).toEqual({ requests: 0, successes: 0 })
+  })
+
+  test('a sample counts to the last ms of the window, and the average is taken over a window at least', () => {
+    const runtime = new TestRuntime()
+    const window = new SuccessWindow(runtime, 5)
+    for (let i = 0; i < 14; i++) window.record(true)
+    expect(window.averageRps()).toBe(2)
+    runtime.advance(4999)
+    expect(window.counts()).toEqual({ requests: 14, successes: 14 })
+    runtime.advance(1)
+    expect(window.counts()).toEqual({ requests: 0, successes: 0 })
+    expect(window.averageRps()).toBe(0)
+  })
+
+  test('samples are of one second each', () => {
+    const runtime = new TestRuntime()
+    const window = new SuccessWindow(runtime, 5)
+    window.record(true)
+    runtime.advance(999)
+    window.record(false) // of the same sample, and goes with it
+    runtime.advance(1)
+    window.record(false)
+    runtime.advance(4000)
+    expect(window.counts()).toEqual({ requests: 1, successes: 0 })
+  })
+
+  test('what counts as a success ends before the end of its range; without ranges it ends before 500', () => {
+    const config = (success_criteria: object) =>
+      new AdmissionConfig(
+        make(TYPE, { evaluationCriteria: { case: 'successCriteria', value: success_criteria } }),
+        undefined,
+      )
+    const plain = config({})
+    expect([499, 500].map((status) => plain.isHttpSuccess(status))).toEqual([true, false])
+    const ranged = config({ httpCriteria: { httpSuccessStatus: [{ start: 200, end: 300 }] } })
+    expect([199, 200, 299, 300].map((status) => ranged.isHttpSuccess(status))).toEqual([false, true, true, false])
+    expect([7, 8, 16].map((code) => plain.isGrpcSuccess(code))).toEqual([true, false, true])
+  })
+
+  test('one request a second is enough for a threshold of one, and one percent is a threshold', async () => {
+    const a = await upstream('a', { status: 500 })
+    const config = { ...certain, rps_threshold: { default_value: 1, runtime_key: 'r' }, sampling_window: '1s' }
+    expect(await statuses((await proxy(admission(config), [a])).http, 3)).toEqual([500, 503, 503])
+    await expect(proxy(admission({ sr_threshold: percent(1) }), [a])).resolves.toBeDefined()
   })
 
   test.each([

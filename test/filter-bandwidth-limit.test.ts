@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { ByteBucket } from '../src/proxy/filters/rate-limiter.ts'
+import type { BodySide } from '../src/proxy/filters/body-side.ts'
+import { ByteBucket, StreamRateLimiter } from '../src/proxy/filters/rate-limiter.ts'
+import type { FilterSlot } from '../src/proxy/http/filter-slot.ts'
 import { TestRuntime } from '../src/runtime-test.ts'
 import { get, httpFilter, httpHarness, oneHost, routerFilter } from './support/http.ts'
 import { client, pod, service, startMesh } from './support/mesh.ts'
@@ -21,6 +23,23 @@ const took = async (run: () => Promise<unknown>) => {
   await run()
   return performance.now() - start
 }
+
+/** A limiter of 1 KiB a second on a clock that is moved by hand, and what it does. Senders wait beyond 1000 bytes. */
+function limiter() {
+  const runtime = new TestRuntime()
+  const done: string[] = []
+  const side: BodySide = {
+    inject: (_slot, chunk, end) => done.push(`${chunk.length}${end ? ' end' : ''}`),
+    resume: () => done.push('trailers'),
+    addTrailers: () => done.push('own trailers'),
+    setReading: (_slot, on) => done.push(on ? 'read' : 'pause'),
+    endsApart: () => false,
+  }
+  const slot = { runtime, exchange: { bufferLimit: 1000 } } as unknown as FilterSlot
+  const limited = new StreamRateLimiter(slot, side, new ByteBucket(runtime, 1), 500)
+  return { runtime, done, limited }
+}
+const soon = () => new Promise<void>((resolve) => queueMicrotask(resolve))
 
 describe('the bandwidth limit filter', () => {
   test('holds responses to the rate, and counts what it does', async () => {
@@ -71,6 +90,40 @@ describe('the bandwidth limit filter', () => {
       runtime.advance(50)
     }
     expect(given).toBe(Math.floor(3072 * 0.05) + 60 * 3072)
+  })
+
+  test('the bucket saves up what one second gives, and no more', () => {
+    const runtime = new TestRuntime()
+    const bucket = new ByteBucket(runtime, 1)
+    expect([bucket.take(2000), bucket.take(1)]).toEqual([1024, 0])
+    runtime.advance(60_000)
+    expect([bucket.take(24), bucket.take(2000), bucket.take(1)]).toEqual([24, 1000, 0])
+  })
+
+  test('the sender waits while too much of a body is held, and the trailers until it is out', async () => {
+    const { runtime, done, limited } = limiter()
+    limited.write(new Uint8Array(1500), false)
+    await soon()
+    expect(limited.trailersMayGo()).toBe(false)
+    expect(done).toEqual(['pause', '512'])
+    runtime.advance(500)
+    expect(done.slice(2)).toEqual(['read', '512'])
+    runtime.advance(500)
+    expect(done.slice(4)).toEqual(['476', 'trailers'])
+  })
+
+  test('a stream that ends early sends nothing more, and has no timer left', async () => {
+    const early = limiter()
+    early.limited.write(new Uint8Array(10), true)
+    early.limited.stop()
+    await soon()
+    expect(early.done).toEqual([])
+    const late = limiter()
+    late.limited.write(new Uint8Array(900), true)
+    await soon()
+    late.limited.stop()
+    late.runtime.advance(5000)
+    expect(late.done).toEqual(['512'])
   })
 
   test('an EnvoyFilter puts it before an app', async () => {

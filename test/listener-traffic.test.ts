@@ -357,30 +357,36 @@ describe('a listener update', () => {
     expect(running.counter('listener_manager.listener_modified')).toBe(1)
   })
 
-  test('lets a kept connection have its answer from the old chain, and tells it to go', async () => {
-    class Certain extends SystemRuntime {
-      override random() {
-        return 0
+  test.each([
+    ['gradual', 0],
+    ['immediate', 0.999],
+  ] as const)(
+    'lets a kept connection have its answer from the old chain, and tells it to go: %s',
+    async (strategy, chance) => {
+      class Certain extends SystemRuntime {
+        override random() {
+          return chance
+        }
       }
-    }
-    const running = await proxy([], [], { runtime: new Certain() })
-    const answering = (body: string) =>
-      listener({ name: 'l', address: socketAddress(0), filter_chains: [{ filters: [httpFilter(body)] }] })
-    running.server.listeners.addOrUpdate(answering('old'), '1', true)
-    await eventually(() => running.server.listeners.all().some((l) => l.active))
-    const kept = connect(running.port('l'))
-    kept.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
-    await kept.receives('old')
-    expect(kept.text).not.toContain('connection: close')
-    running.server.listeners.addOrUpdate(answering('new'), '2', true)
-    await eventually(() => running.server.listeners.all()[0]!.active?.version === '2')
-    kept.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
-    await kept.ended
-    expect(kept.text).toMatch(/connection: close\r\n[\s\S]*old$/)
-    const fresh = connect(running.port('l'))
-    fresh.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
-    await fresh.receives('new')
-  })
+      const running = await proxy([], [], { runtime: new Certain(), drainStrategy: strategy })
+      const answering = (body: string) =>
+        listener({ name: 'l', address: socketAddress(0), filter_chains: [{ filters: [httpFilter(body)] }] })
+      running.server.listeners.addOrUpdate(answering('old'), '1', true)
+      await eventually(() => running.server.listeners.all().some((l) => l.active))
+      const kept = connect(running.port('l'))
+      kept.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+      await kept.receives('old')
+      expect(kept.text).not.toContain('connection: close')
+      running.server.listeners.addOrUpdate(answering('new'), '2', true)
+      await eventually(() => running.server.listeners.all()[0]!.active?.version === '2')
+      kept.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+      await kept.ended
+      expect(kept.text).toMatch(/connection: close\r\n[\s\S]*old$/)
+      const fresh = connect(running.port('l'))
+      fresh.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+      await fresh.receives('new')
+    },
+  )
 
   test('that is refused leaves the listener as it was, and the dump shows why', async () => {
     const { running, port } = await updatable()

@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { productAtLeast } from '../src/proxy/filters/local-rate-limit/exact.ts'
-import { type BucketConfig, TokenBucket } from '../src/proxy/filters/local-rate-limit/token-bucket.ts'
+import { type BucketConfig, bucketConfig, TokenBucket } from '../src/proxy/filters/local-rate-limit/token-bucket.ts'
 import type { Runtime } from '../src/runtime.ts'
 import { TestRuntime } from '../src/runtime-test.ts'
+import { make } from '../src/xds/messages.ts'
 
 /** A clock that is set, to any double. */
 function clock(start: number) {
@@ -224,5 +225,49 @@ describe('the token bucket is exact', () => {
     expect(bucket.secondsToNext).toBe(1)
     runtime.advance(1)
     expect(bucket.secondsToNext).toBe(0)
+  })
+
+  test('where products are too large for doubles it gives not one more either', () => {
+    const n = 94_906_266
+    const { state, runtime } = clock(0)
+    const bucket = new TokenBucket({ max: n, tokens: n + 1, interval: n }, runtime)
+    expect(bucket.take(n)).toBe(true)
+    state.time = n - 1 // (n + 1) × (n - 1) is one less than n × n, and the same as a double
+    expect([bucket.remaining, bucket.take(n)]).toEqual([n - 1, false])
+    state.time = n
+    expect(bucket.take(n)).toBe(true)
+  })
+
+  test('a token that is due is told, though its share of the rate adds up to less than one', () => {
+    const { state, runtime } = clock(0)
+    const bucket = new TokenBucket({ max: 2, tokens: 1, interval: 98 }, runtime)
+    bucket.take(2)
+    state.time = 98
+    expect([98 * (1 / 98) < 1, bucket.remaining, bucket.take(), bucket.take()]).toEqual([true, 1, true, false])
+  })
+
+  test('the time to the next token is counted in whole ms before it is rounded', () => {
+    const bucket = new TokenBucket({ max: 1, tokens: 3, interval: 3001 }, new TestRuntime(1))
+    bucket.take()
+    expect(bucket.secondsToNext).toBe(1)
+  })
+
+  test('no bucket fills slower than one token in a year', () => {
+    const year = 365 * 24 * 3_600_000
+    const { state, runtime } = clock(0)
+    const bucket = new TokenBucket({ max: 1, tokens: 1, interval: 2 * year }, runtime)
+    expect(bucket.take()).toBe(true)
+    state.time = year - 1
+    expect(bucket.take()).toBe(false)
+    state.time = year
+    expect(bucket.take()).toBe(true)
+  })
+
+  test('a fill is one token where none is said, and intervals are cut to whole ms', () => {
+    const message = make('envoy.type.v3.TokenBucket', {
+      maxTokens: 5,
+      fillInterval: { seconds: 1n, nanos: 999_999 },
+    })
+    expect(bucketConfig(message)).toEqual({ max: 5, tokens: 1, interval: 1000 })
   })
 })

@@ -129,6 +129,12 @@ describe('a limit of connections', () => {
     }
   })
 
+  test('may fill every 50 ms, one token at a time where it says nothing else', async () => {
+    await expect(
+      proxyOf([limit({ token_bucket: { max_tokens: 1, fill_interval: '0.05s' } }), echo]),
+    ).resolves.toBeDefined()
+  })
+
   test.each([
     [{ token_bucket: { max_tokens: 1, fill_interval: '0.01s' } }, 'fill timer must be >= 50ms'],
     [{}, 'value is required'],

@@ -131,6 +131,30 @@ describe('descriptors of a local rate limit', () => {
     expect(seen).toEqual(['a 1', 'a 0', 'b 1', 'c 1', 'b 0', 'a 1', 'a 0', 'c 1'])
   })
 
+  test('a rule keeps the buckets of 20 values where it says nothing else', async () => {
+    const p = await limited({
+      descriptors: [{ entries: [{ key: 'x-user' }], token_bucket: bucket(1) }],
+      rate_limits: [{ actions: [header('x-user')] }],
+    })
+    for (let user = 0; user < 20; user++) await told(p.http, 1, { 'x-user': `${user}` })
+    expect(await told(p.http, 1, { 'x-user': '0' })).toEqual(['429 1/0/300']) // makes 1 the one used longest ago
+    await told(p.http, 1, { 'x-user': '20' })
+    expect(await told(p.http, 1, { 'x-user': '1' })).toEqual(['200 1/0/300'])
+  })
+
+  test('those of a route that are for the end of streams count at the start all the same', async () => {
+    const atEnd = {
+      match: { prefix: '/' },
+      route: { cluster: 'a', rate_limits: [generic('a', { apply_on_stream_done: true })] },
+    }
+    const a = await upstream('a')
+    const p = await proxy(
+      { route_config: oneHost([atEnd]), http_filters: [limit({ descriptors: [rule('a', 1)] }), routerFilter()] },
+      [a],
+    )
+    expect(await told(p.http, 2)).toEqual(['200 1/0/300', '429 1/0/300'])
+  })
+
   test('a shadow rule counts and lets through', async () => {
     const p = await limited({
       token_bucket: bucket(3),
@@ -149,6 +173,10 @@ describe('descriptors of a local rate limit', () => {
     const p = await hits({ format: '%REQ(x-hits)%' })
     expect(await told(p.http, 1, { 'x-hits': '4' })).toEqual(['200 5/1/0'])
     expect(await told(p.http, 1, { 'x-hits': 'many' })).toEqual(['200 100/98/0'])
+    expect(await told(p.http, 1, { 'x-hits': '0x1' })).toEqual(['200 5/0/60']) // numbers as C writes them
+    expect(await told(p.http, 1, { 'x-hits': 'nan' })).toEqual(['429 5/0/60'])
+    for (const none of ['-1', '1000000001', 'inf'])
+      expect((await told(p.http, 1, { 'x-hits': none }))[0]).toMatch('200 100/')
     const q = await limited({
       descriptors: [rule('a', 5)],
       rate_limits: [
@@ -157,6 +185,46 @@ describe('descriptors of a local rate limit', () => {
       ],
     })
     expect(await told(q.http, 2)).toEqual(['200 5/4/0', '200 5/3/0'])
+  })
+
+  test('of several shadow rules that are exceeded the slowest is told', async () => {
+    const shadow = { shadow_mode: true }
+    const p = await limited({
+      descriptors: [rule('fast', 2, shadow, 2), rule('slow', 1, shadow, 1)],
+      rate_limits: [generic('fast'), generic('slow')],
+    })
+    expect(await told(p.http, 3)).toEqual(['200 1/0/300', '200 1/0/300', '200 1/0/300'])
+  })
+
+  test('a rule with a wildcard is for requests with its keys, and no others', async () => {
+    const wild = { entries: [{ key: 'x-user' }], token_bucket: bucket(1) }
+    const both = { actions: [header('x-user'), header('x-tier')] }
+    const longer = await limited({ descriptors: [wild], rate_limits: [both] })
+    expect(await told(longer.http, 2, { 'x-user': 'a', 'x-tier': 'b' })).toEqual(['200 100/99/0', '200 100/98/0'])
+    const other = await limited({ descriptors: [wild], rate_limits: [{ actions: [header('x-tier')] }] })
+    expect(await told(other.http, 2, { 'x-tier': 'b' })).toEqual(['200 100/99/0', '200 100/98/0'])
+  })
+
+  test('what one request keeps quiet about is told of the next', async () => {
+    const p = await limited({
+      descriptors: [{ entries: [{ key: 'x-user' }], token_bucket: bucket(9) }],
+      rate_limits: [{ actions: [header('x-user')], x_ratelimit_option: 'OFF' }],
+    })
+    expect(await told(p.http, 1, { 'x-user': 'a' })).toEqual(['200'])
+    expect(await told(p.http, 1)).toEqual(['200 100/98/0'])
+  })
+
+  test('buckets may fill every 50 ms, and those of size none as they like', async () => {
+    const fast = { max_tokens: 1, fill_interval: '0.050s' }
+    const p = await limited({
+      token_bucket: fast,
+      descriptors: [
+        { ...rule('b', 1), token_bucket: fast },
+        { ...rule('a', 0), token_bucket: { fill_interval: '0.0005s' } },
+      ],
+      rate_limits: [generic('a')],
+    })
+    expect(await told(p.http, 1)).toEqual(['429 0/0/0'])
   })
 
   test('say themselves whether their limit is told', async () => {
@@ -346,7 +414,13 @@ describe('a local rate limit besides', () => {
       type: 'STATIC',
       load_assignment: { cluster_name: 'local', endpoints: [{ lb_endpoints: [at(1), at(2), at(3)] }] },
     }
-    const filter = limit({ token_bucket: bucket(7), local_cluster_rate_limit: {} })
+    const filter = limit({
+      token_bucket: bucket(7),
+      local_cluster_rate_limit: {},
+      descriptors: [{ entries: [{ key: 'x-user' }], token_bucket: bucket(13) }],
+      rate_limits: [{ actions: [header('x-user')], hits_addend: { number: 2 } }],
+      always_consume_default_token_bucket: false,
+    })
     const hcm = { route_config: oneHost([everything]), http_filters: [filter, routerFilter()] }
     const p = await proxy(
       {},
@@ -358,5 +432,6 @@ describe('a local rate limit besides', () => {
       },
     )
     expect(await told(p.http, 3)).toEqual(['200 7/4/0', '200 7/1/0', '429 7/1/0'])
+    expect(await told(p.http, 3, { 'x-user': 'a' })).toEqual(['200 13/7/0', '200 13/1/0', '429 13/1/0'])
   })
 })

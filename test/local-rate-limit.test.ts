@@ -5,7 +5,7 @@ import { TestRuntime } from '../src/runtime-test.ts'
 import { exchange, get, httpFilter, httpHarness, httpListener, oneHost, routerFilter } from './support/http.ts'
 import { startProxy } from './support/proxy.ts'
 
-const { proxy } = httpHarness()
+const { proxy, upstream } = httpHarness()
 const TYPE = 'envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit'
 const always = { default_value: { numerator: 100 } }
 const bucket = (max: number) => ({ max_tokens: max, tokens_per_fill: max, fill_interval: '300s' })
@@ -82,6 +82,28 @@ describe('local rate limit', () => {
       const answers = await exchange(p.http, twice, 2)
       expect(answers.map((answer) => answer.status)).toEqual([200, 429])
     }
+  })
+
+  test('what is over its limit and passes is marked for the upstream', async () => {
+    const a = await upstream('a')
+    const header = { key: 'x-over', value: 'yes' }
+    const limit = {
+      stat_prefix: 'mine',
+      token_bucket: bucket(1),
+      filter_enabled: always,
+      request_headers_to_add_when_not_enforced: [{ header }],
+    }
+    const route = { match: { prefix: '/' }, route: { cluster: 'a' } }
+    const p = await proxy(
+      { route_config: oneHost([route]), http_filters: [httpFilter('l', TYPE, limit), routerFilter()] },
+      [a],
+    )
+    const marks: unknown[] = []
+    for (let i = 0; i < 2; i++) {
+      await get(p.http, '/')
+      marks.push(a.last.headers.get('x-over'))
+    }
+    expect(marks).toEqual([undefined, 'yes'])
   })
 
   test('a fill interval below 50 ms is refused', async () => {

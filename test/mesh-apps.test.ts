@@ -66,6 +66,19 @@ describe("an instance's app", () => {
     await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow()
   })
 
+  it('is asked for where an echo would be no stand-in: a rate-limit service that limits nobody', async () => {
+    const service = pod('ratelimit', 'v1', { port: 8081 }).replace(
+      'image: app',
+      'image: docker.io/envoyproxy/ratelimit:1',
+    )
+    mesh = await startMesh(client() + service)
+    expect(mesh.events).toContainEqual(
+      expect.objectContaining({
+        message: expect.stringMatching(/envoyproxy\/ratelimit has no stand-in.*dinghy ratelimit/),
+      }),
+    )
+  })
+
   it('is missed when the command ends by itself', async () => {
     mesh = await startMesh(
       [client(), pod('reviews', 'v1', { annotations: 'dinghy.dev/command: "echo bye; exit 3"' })].join(''),

@@ -234,7 +234,7 @@ describe('the service is not asked', () => {
   })
 
   test('any more once the client has gone', async () => {
-    const { rls, p, a } = await asking(['hangs'])
+    const { rls, p, a } = await asking(['hangs'], { timeout: '60s' })
     const client = new Client(p.http)
     client.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
     await eventually(() => rls.asked.length === 1)

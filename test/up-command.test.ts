@@ -18,6 +18,22 @@ interface Result {
   readonly stderr: string
 }
 
+/** Two patches: a cluster's connect_timeout, and the typed_config of an HTTP filter of the client. */
+const EXTENDED = (timeout: string, config: string): string => `apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: extended, namespace: default}
+spec:
+  workloadSelector:
+    labels: {app: client}
+  configPatches:
+  - applyTo: CLUSTER
+    match: {context: SIDECAR_OUTBOUND}
+    patch: {operation: ADD, value: {name: mine, connect_timeout: ${timeout}}}
+  - applyTo: HTTP_FILTER
+    match: {context: SIDECAR_OUTBOUND}
+    patch: {operation: INSERT_FIRST, value: {name: mine, typed_config: {${config}}}}
+`
+
 /** Runs the command to its end; `runtimeDir` keeps its announcements apart from those of other meshes. */
 async function dinghy(runtimeDir: string, args: string[], input?: string): Promise<Result> {
   const child = spawn(process.execPath, [CLI, ...args], {
@@ -88,6 +104,26 @@ describe('the command', () => {
         address: string
       }
       expect(JSON.parse(await get(captured.address, { host: 'reviews:9080' })).workload).toMatch(/^reviews-v/)
+    })
+
+    it('tells what becomes of a patch that is no good, in one line at its place', async () => {
+      await up(`${yaml}\n${EXTENDED('1s', '"@type": type.googleapis.com/envoy.config.filter.http.lua.v2.Lua')}`)
+      await expect
+        .poll(() => stderr)
+        .toMatch(
+          /^\S+mesh\.yaml:\d+:\d+: warning: EnvoyFilter default\/extended: spec\.configPatches\[1\]: .*: the v2 API is gone; write the v3 type; the patch is left out$/m,
+        )
+      const wasm = 'envoy.extensions.filters.http.wasm.v3.Wasm'
+      const refused = EXTENDED('1s', `"@type": type.googleapis.com/${wasm}`)
+      fs.writeFileSync(path.join(dir, 'mesh.yaml'), `${yaml}\n${refused}`)
+      await expect.poll(() => stderr).toMatch(/; it goes on with what it had$/m)
+      expect(stderr.split('\n').filter((line) => line.includes('rejected:'))).toEqual([
+        expect.stringMatching(
+          /^\S+mesh\.yaml:\d+:5: rejected: EnvoyFilter default\/extended: spec\.configPatches\[1\]: client\.default refused envoy\.config\.listener\.v3\.Listener: .*wasm.*; it goes on with what it had$/,
+        ),
+      ])
+      const once = await dinghy(dir, ['call', 'client', 'http://reviews:9080/'])
+      expect(once.stdout).toMatch(/^HTTP\/1\.1 200 OK\n/)
     })
 
     it('answers dinghy call, one request or many', async () => {
@@ -193,6 +229,14 @@ describe('the command', () => {
   it('checks files without running anything', async () => {
     const clean = await dinghy(dir, ['validate', path.resolve(import.meta.dirname, '../configs/patterns/canary')])
     expect([clean.status, clean.stdout, clean.stderr]).toEqual([0, '3 files: no problems\n', ''])
+    const flawed = await dinghy(dir, ['validate', '-'], EXTENDED('60 s', '"@type": type.googleapis.com/a.v3.Nothing'))
+    expect([flawed.status, flawed.stdout]).toEqual([1, '1 file: 2 errors\n'])
+    expect(flawed.stderr).toMatch(
+      /:10:66: error: spec\.configPatches\[0\]\.patch\.value\.connect_timeout: "60 s" is no Duration/,
+    )
+    expect(flawed.stderr).toMatch(
+      /:13:\d+: error: spec\.configPatches\[1\]\.patch\.value\.typed_config\.@type: unknown type/,
+    )
     const table = await dinghy(dir, ['validate', '--not-enforced'])
     expect(table.stdout).toMatch(/^Understood and checked, but not enforced yet:\nFIELD +WHAT DOES NOT HAPPEN\n/)
   })

@@ -33,6 +33,11 @@ test('each violation has a path, and Envoy words for its chain of messages', () 
   expect(violations[1]!.constraint).toMatch(/caused by field: "path_specifier", reason: is required$/)
 })
 
+test('what is wrong in the same words in several places is told once', () => {
+  const violations = check('envoy.config.listener.v3.FilterChain', { filters: [{ name: '' }] })
+  expect(constraintText([...violations, ...violations])).toBe(constraintText(violations))
+})
+
 test('typed configs are opened and checked, TypedStructs too', () => {
   const buffer = packed('envoy.extensions.filters.http.buffer.v3.Buffer', { maxRequestBytes: 0 })
   const struct = packed('udpa.type.v1.TypedStruct', { typeUrl: buffer.typeUrl, value: { max_request_byte: 1 } })

@@ -174,7 +174,7 @@ function walk(value: unknown, path: Path, name: string, draft: Draft): void {
   const on = type.includes('.http.local_ratelimit.') ? switchOn(inside) : ''
   draft.assumptions.push({
     path: [...path, '@type'],
-    message: `${pathText(path)}: the fields of a TypedStruct belong under "value", beside "type_url": taken as ${type}${on}; write "@type: ${url}"`,
+    message: `${pathText(path)}: the fields of a TypedStruct belong under "value", beside "type_url": taken as ${type}${on}; write "@type": "${url}"${on && ', with filter_enabled and filter_enforced'}`,
   })
 }
 

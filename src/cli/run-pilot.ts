@@ -1,6 +1,7 @@
 import { hasErrors } from '../api/problems.ts'
 import { type ControlPlane, createControlPlane } from '../mesh/control-plane.ts'
 import { Doors } from '../mesh/doors/doors.ts'
+import { envoyFilterProblems } from '../pilot/envoyfilter/problems.ts'
 import { SystemRuntime } from '../runtime-system.ts'
 import { openFiles } from '../store/files.ts'
 import { createStore } from '../store/store.ts'
@@ -28,6 +29,7 @@ export async function runPilot(options: PilotOptions): Promise<void> {
     paths: options.config,
     strict: options.strict,
     watch: options.watch,
+    admit: envoyFilterProblems,
     onReport: ({ problems }) => reportProblems(problems),
   })
   reportProblems(files.report.problems)

@@ -1,4 +1,3 @@
-import type http from 'node:http'
 import type { Bootstrap } from '#gen/envoy/config/bootstrap/v3/bootstrap_pb.js'
 import { FAULT_ANNOTATION } from '../api/server-fault.ts'
 import type { BootstrapPatch } from '../pilot/envoyfilter/bootstrap.ts'
@@ -6,23 +5,18 @@ import { SDS_CLUSTER } from '../pilot/names.ts'
 import { type CaptureEntry, CaptureTable } from '../proxy/listener/capture.ts'
 import { type Address, formatAddress } from '../proxy/listener/connection.ts'
 import { ProxyServer } from '../proxy/server.ts'
-import type { OutlierEvent } from '../proxy/upstream/outlier-detection.ts'
-import type { Resolver } from '../proxy/upstream/resolver.ts'
 import type { Workload } from '../registry/model.ts'
 import type { Runtime } from '../runtime.ts'
-import type { AdsTransport } from '../xds/stream.ts'
-import type { MeshAddresses, SocketAddress } from './address-book.ts'
-import type { Reach } from './apps/identity.ts'
+import type { SocketAddress } from './address-book.ts'
 import { type Apps, startApps } from './apps/start-apps.ts'
 import { withBootstrapPatches } from './bootstrap-patches.ts'
 import { BoundSockets } from './bound-sockets.ts'
 import { CaptureRules } from './capture-rules.ts'
 import type { WorkloadView } from './control/api.ts'
 import { InstanceFaults } from './faults/instance-faults.ts'
+import type { InstanceHost } from './instance-host.ts'
 import { type InstanceLogs, instanceLogs } from './instance-logs.ts'
-import type { LoopbackBlock } from './loopback-block.ts'
-import type { StreamObserver } from './observed.ts'
-import { type MeshIdentity, sidecarBootstrap } from './sidecar-bootstrap.ts'
+import { sidecarBootstrap } from './sidecar-bootstrap.ts'
 import type { SidecarSettings } from './sidecar-settings.ts'
 
 const ADMIN_PORT = 15000
@@ -31,35 +25,6 @@ const SIDECAR_PORTS: ReadonlySet<number> = new Set([ADMIN_PORT, 15001, 15006, 15
 
 /** How long the mesh waits for a sidecar before it goes on without, ms. */
 const READY_TIMEOUT_MS = 5000
-
-/** What an instance needs of its mesh. */
-export interface InstanceHost {
-  readonly runtime: Runtime
-  readonly block: LoopbackBlock
-  readonly addresses: MeshAddresses
-  readonly identity: MeshIdentity
-  /** Resolves names outside the mesh; undefined: the system does. */
-  readonly resolver: Resolver | undefined
-  /** A stream to the control plane. */
-  readonly ads: AdsTransport
-  /** Where what sidecars write to their standard streams goes, by namespace and pod. */
-  readonly logDir: string | undefined
-  /** A line that a sidecar wrote to its standard streams; only without `logDir`. */
-  onLog(workload: Workload, line: string): void
-  readonly observer: StreamObserver
-  /** What answers for the workload's app, instead of what its annotations say. */
-  handler(workload: Workload): http.RequestListener | undefined
-  /** The sidecars that run now. */
-  proxies(): Iterable<ProxyServer>
-  /** The workload's sidecar has ejected a host, or taken it back. */
-  onOutlier(workload: Workload, cluster: string, event: OutlierEvent): void
-  /** Where a program of the workload connects to reach a name. */
-  reach(workload: Workload): Reach
-  onProblem(workload: Workload, message: string): void
-  /** Something the sidecar has to say: what of its config has no effect, what failed later. */
-  onWarning(workload: Workload, line: string): void
-  onLine(workload: Workload, line: string): void
-}
 
 /** One workload instance: its app, its loopback address, and its sidecar if it has one. */
 export class Instance {
@@ -239,7 +204,16 @@ export class Instance {
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(true), READY_TIMEOUT_MS)
     })
-    const isLate = await Promise.race([proxy.whenReady().then(() => false), late])
+    const ready = proxy.whenReady().catch((error: Error) => {
+      // Nothing of its own needs a port that another may have: it is a listener of a patch.
+      if (this.patches.length === 0) throw error
+      const places = this.patches.map(({ place }) => place).join('; ')
+      this.#host.onProblem(
+        this.workload,
+        `its sidecar serves nothing with its patched bootstrap (${places}): ${error.message}`,
+      )
+    })
+    const isLate = await Promise.race([ready.then(() => false), late])
     clearTimeout(timer)
     if (!isLate) return
     const missing = proxy.waitingFor.join(', ') || proxy.state

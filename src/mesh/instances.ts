@@ -7,7 +7,8 @@ import { NO_ADDRESS, type Workload } from '../registry/model.ts'
 import type { Registry } from '../registry/registry.ts'
 import { type PatchFinder, patchFinder, wordsOfPatches } from './bootstrap-patches.ts'
 import type { WorkloadView } from './control/api.ts'
-import { Instance, type InstanceHost } from './instance.ts'
+import { Instance } from './instance.ts'
+import type { InstanceHost } from './instance-host.ts'
 import { type SidecarSettings, sidecarSettings } from './sidecar-settings.ts'
 
 /** Capture sockets are opened ahead for so many pairs of instance and service port; beyond, each when first asked for. */

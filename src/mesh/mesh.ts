@@ -2,6 +2,7 @@ import type { Problem } from '../api/problems.ts'
 import { hasErrors } from '../api/problems.ts'
 import type { Ca } from '../ca/ca.ts'
 import { pilotEnv } from '../pilot/env.ts'
+import { envoyFilterProblems } from '../pilot/envoyfilter/problems.ts'
 import type { PushContext } from '../pilot/scope/push-context.ts'
 import type { ProxyServer } from '../proxy/server.ts'
 import type { Workload } from '../registry/model.ts'
@@ -129,6 +130,7 @@ export class Mesh {
       paths: sources,
       strict,
       watch,
+      admit: envoyFilterProblems,
       onReport: ({ problems }) => this.#problems(problems),
     })
     this.#problems(this.#files.report.problems)

@@ -29,6 +29,11 @@ export interface FilesOptions extends LoadOptions {
   paths: readonly string[]
   /** Follow changes. Default false. */
   watch?: boolean
+  /**
+   * What else is wrong with the objects of a file that is edited, as an admission webhook judges it: with an error the edit
+   * is not applied, and what ran goes on.
+   */
+  admit?: (objects: readonly ApiObject[]) => readonly Problem[]
   /** Is told what each later reading found, also when that is nothing. */
   onReport?: (report: FilesReport) => void
   /** How long a file must have been left alone before it is read again. Default 50 ms. */
@@ -221,7 +226,7 @@ class Files {
       if (typeof text === 'string') {
         this.#failures.delete(key)
         if (text === this.#texts.get(key)) continue
-        edits.push({ key, file, text, loaded: loadText(file, text, this.#options), steady })
+        edits.push({ key, file, text, loaded: this.#admitted(text, loadText(file, text, this.#options)), steady })
       } else if (text.code === 'ENOENT') present.delete(key)
       else if (reason(text) !== this.#failures.get(key)) edits.push({ key, file, text: '', failure: reason(text) })
     }
@@ -232,6 +237,15 @@ class Files {
     }
     this.#settling.keepOnly({ has: (key) => present.has(key) || this.#texts.has(key) })
     return edits
+  }
+
+  /** An edit with the errors that only `admit` finds. */
+  #admitted(text: string, loaded: Loaded): Loaded {
+    const refused = (this.#options.admit?.(loaded.objects) ?? []).filter(({ severity }) => severity === 'error')
+    if (refused.length === 0) return loaded
+    const lines = text.split(/\r?\n/)
+    const problems = refused.map((problem) => ({ excerpt: lines[problem.line - 1], ...problem }))
+    return { ...loaded, problems: [...loaded.problems, ...problems] }
   }
 
   /** Whether an edit may be half of one: it is broken, or lacks objects that were there. */

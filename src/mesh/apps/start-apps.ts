@@ -12,6 +12,11 @@ import { type StandIn, startStandIn } from './stand-in.ts'
 /** How long to wait for a given app to accept a connection before saying that it is not there, ms. */
 const PROBE_TIMEOUT_MS = 1000
 
+/** The image of Envoy's reference rate-limit service, for which an echo is no stand-in: filters that fail open would never limit. */
+const RATE_LIMIT_SERVICE = /(^|\/)envoyproxy\/ratelimit(:|@|$)/
+const NO_LIMITS =
+  'the image envoyproxy/ratelimit has no stand-in, and nobody is limited: run `dinghy ratelimit FILE…` as its app, by the annotation dinghy.dev/command or dinghy.dev/app'
+
 /** The app of one workload instance, running or given. */
 export interface Apps {
   /** Container port to where it listens. */
@@ -64,6 +69,7 @@ export async function startApps(workload: Workload, ports: readonly number[], ho
   } else if (missing.length > 0) {
     const isHttpbin = workload.containers.some((c) => /(^|\/)(go-)?httpbin(:|@|$)/.test(c.image))
     how = host.handler ? 'handler' : isHttpbin ? 'httpbin stand-in' : 'stand-in'
+    if (!host.handler && workload.containers.some((c) => RATE_LIMIT_SERVICE.test(c.image))) host.onProblem(NO_LIMITS)
     const handler = host.handler ?? (isHttpbin ? httpbin(identity) : echo(identity, settings.calls, host.reach))
     const standIn: StandIn = await startStandIn(handler)
     for (const port of missing) addresses.set(port, standIn)

@@ -17,14 +17,16 @@ export const hasBootstrapPatches = ({ envoyFilters }: PushContext): boolean =>
  * bds-removal, pilot/pkg/xds/bootstrapds.go).
  */
 export function bootstrapPatches(push: PushContext, proxy: ProxyNode): readonly BootstrapPatch[] {
-  const patches = push.envoyFilters.forProxy(proxy)?.all('BOOTSTRAP') ?? []
-  return patches.filter(({ operation }) => operation === 'MERGE')
+  const all = push.envoyFilters.forProxy(proxy)?.all('BOOTSTRAP') ?? []
+  const patches = all.filter(({ operation }) => operation === 'MERGE')
+  // Whoever asks has the proxy start with them.
+  for (const patch of patches) patch.hits++
+  return patches
 }
 
 /** A bootstrap with a patch merged into it; undefined when the two do not fit, which the patch then tells of. */
 export function patchedBootstrap(bootstrap: Bootstrap, patch: BootstrapPatch): Bootstrap | undefined {
   const patched = copyOf(bootstrap)
-  patch.hits++
   try {
     mergePatch(patched, patch)
   } catch (error) {

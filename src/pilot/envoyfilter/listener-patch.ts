@@ -187,10 +187,12 @@ function patchManager(
   filter: NetworkFilter,
 ): void {
   const all = patches.of('HTTP_FILTER', context)
-  const wanted = all.filter(
-    (patch) =>
-      listenerMatches(listener, patch) && chainMatches(listener, chain, patch) && networkFilterMatches(filter, patch),
-  )
+  const wanted = all.filter((patch) => {
+    if (!listenerMatches(listener, patch) || !chainMatches(listener, chain, patch)) return false
+    const matches = networkFilterMatches(filter, patch)
+    if (!matches) patch.sought.missed('network filter', [filter.name])
+    return matches
+  })
   const config = filter.configType.case === 'typedConfig' ? unpack(filter.configType.value, MANAGER_TYPE) : undefined
   if (wanted.length === 0 || !config) return
   const manager: HttpConnectionManager = copyOf(config)

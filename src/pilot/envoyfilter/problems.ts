@@ -10,8 +10,9 @@ export const leftOut = (what: string, text: string): string =>
  * Values of patches that are none of Envoy's messages, as istiod's webhook judges them
  * (envoyfilter.ValidateEnvoyFilter): an error is refused, a field that nobody knows is a warning.
  */
-export function envoyFilterProblems(objects: readonly ApiObject<'EnvoyFilter'>[]): Problem[] {
-  return new EnvoyFilters(objects, '').flaws.map(({ object, path, text, field }) => ({
+export function envoyFilterProblems(objects: readonly ApiObject[]): Problem[] {
+  const filters = objects.filter((object) => object.kind === 'EnvoyFilter') as ApiObject<'EnvoyFilter'>[]
+  return new EnvoyFilters(filters, '').flaws.map(({ object, path, text, field }) => ({
     severity: field ? 'warning' : 'error',
     message: `spec.configPatches[${path[2]}].${field ? leftOut('it', text) : text}`,
     ...object.origin.locate(path),

@@ -1,7 +1,7 @@
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf'
 import { RE2JS } from 're2js'
 import { writeJson } from '../../xds/json.ts'
-import { make, TYPE_URL_PREFIX } from '../../xds/messages.ts'
+import { make, pack, TYPE_URL_PREFIX } from '../../xds/messages.ts'
 import type { ClusterEntry } from '../upstream/cluster-manager.ts'
 import type { DumpSection } from './dump-section.ts'
 import { endpointSections } from './endpoint-dump.ts'
@@ -206,8 +206,9 @@ function routeSection(view: AdminView, test: NameTest): DumpSection {
 function extensionSection({ configs }: ExtensionConfigs, test: NameTest): DumpSection {
   const entries = configs
     .filter(({ name }) => test(name))
-    .map(({ name, config: { any: typedConfig, version, updated } }) => {
-      const message = make('envoy.config.core.v3.TypedExtensionConfig', { name, typedConfig })
+    .map(({ name, config: { message: config, version, updated } }) => {
+      // As it was understood: what came as a TypedStruct is shown as what it stands for.
+      const message = make('envoy.config.core.v3.TypedExtensionConfig', { name, typedConfig: pack(config) })
       return {
         ...versionInfo(version),
         ecds_filter: any({ name, message, version, updated }),

@@ -1,5 +1,4 @@
 import type { Message } from '@bufbuild/protobuf'
-import type { Any } from '@bufbuild/protobuf/wkt'
 import type { Node } from '#gen/envoy/config/core/v3/base_pb.js'
 import type { Runtime } from '../../runtime.ts'
 import type { Address } from '../listener/connection.ts'
@@ -53,7 +52,7 @@ export interface ExtensionConfigs {
   readonly kind: string
   readonly configs: readonly {
     readonly name: string
-    readonly config: { readonly any: Any; readonly version: string; readonly updated: number }
+    readonly config: { readonly message: Message; readonly version: string; readonly updated: number }
   }[]
 }
 

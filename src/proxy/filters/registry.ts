@@ -26,6 +26,7 @@ import { headerMutationFilter } from './header-mutation.ts'
 import { headerToMetadataFilter } from './header-to-metadata/filter.ts'
 import { healthCheckFilter } from './health-check.ts'
 import { istioStatsFilter } from './istio-stats.ts'
+import { jsonToMetadataFilter } from './json-to-metadata/filter.ts'
 import { jwtAuthnFilter } from './jwt-authn/filter.ts'
 import { localRateLimitFilter } from './local-rate-limit/filter.ts'
 import { luaFilter } from './lua/filter.ts'
@@ -67,6 +68,7 @@ for (const kind of [
   csrfFilter,
   basicAuthFilter,
   headerToMetadataFilter,
+  jsonToMetadataFilter,
   setMetadataFilter,
   setFilterStateFilter,
   compressorFilter,

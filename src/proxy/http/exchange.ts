@@ -63,7 +63,8 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   private randomValue = -1
   private slots: readonly FilterSlot[] = []
   private reused: readonly FilterSlot[] | undefined
-  private responseComplete = false
+  /** The last byte of the response has left. */
+  answered = false
   private finished = true
   private forceRequestId = false
   private readonly timers: ExchangeTimers
@@ -85,11 +86,6 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   /** Whether the connection's next request may use this object. */
   get recyclable(): boolean {
     return this.finished && this.requestComplete && this.stream === undefined
-  }
-
-  /** The last byte of the response has left. */
-  get answered(): boolean {
-    return this.responseComplete
   }
 
   /** A request head has arrived. */
@@ -145,7 +141,7 @@ export class Exchange implements ServerStreamHandler, RouteInput {
     this.internal = false
     this.requestComplete = endStream
     this.responseStarted = false
-    this.responseComplete = false
+    this.answered = false
     this.finished = false
     this.upgrade = false
     this.aborted = false
@@ -355,8 +351,8 @@ export class Exchange implements ServerStreamHandler, RouteInput {
   }
 
   private completeResponse(now: number): void {
-    if (this.responseComplete || this.finished) return
-    this.responseComplete = true
+    if (this.answered || this.finished) return
+    this.answered = true
     this.info.downstreamLastTx = now
     this.encode.ended = true
     this.decode.ended = true

@@ -133,7 +133,8 @@ export class GradientController {
 
   private newLimit(rtt: number): number {
     const { settings, minRtt } = this
-    const gradient = Math.max(0.5, Math.min(2, (minRtt * (1 + settings.buffer)) / rtt))
+    // Two latencies of less than a microsecond have no ratio, which std::min takes for its upper bound.
+    const gradient = rtt === 0 ? 2 : Math.max(0.5, Math.min(2, (minRtt * (1 + settings.buffer)) / rtt))
     this.gradient.set(Math.floor(gradient * 1000))
     const limit = this.limit * gradient
     const headroom = Math.sqrt(limit)

@@ -72,6 +72,7 @@ export class TokenBucket {
 
   /** Whole tokens that are left. */
   get remaining(): number {
+    if (this.max === 0) return 0 // its interval may be 0, and its rate without end
     const now = this.runtime.now()
     this.settle(now)
     const guess = Math.floor(this.max - this.taken + (now - this.fullAt) * this.rate)

@@ -1,6 +1,7 @@
 import type { RateLimit_HitsAddend as HitsAddendProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { Runtime } from '../../../runtime.ts'
 import { ConfigError } from '../../context.ts'
+import { atod } from '../../filters/header-to-metadata/number.ts'
 import { parseFormat } from '../../observe/format/parse.ts'
 import type { StreamInfo } from '../../stream-info.ts'
 
@@ -8,6 +9,9 @@ import type { StreamInfo } from '../../stream-info.ts'
 export type HitsSource = (info: StreamInfo) => number | undefined
 
 const MOST_HITS = 1_000_000_000
+
+/** What "nan" comes to, which no range holds back: the cast to 64 bits makes it this, more than any limit. */
+const NOT_A_NUMBER = 2 ** 63
 
 /** Compiles a `hits_addend` (source/extensions/filters/common/ratelimit_config/ratelimit_config.cc). Throws ConfigError. */
 export function compileHits({ number, format }: HitsAddendProto, runtime: Runtime): HitsSource {
@@ -27,11 +31,8 @@ export function compileHits({ number, format }: HitsAddendProto, runtime: Runtim
   return (info) => hitsOf(operator.text(info))
 }
 
-/** A number as absl::SimpleAtod reads it. */
-const NUMBER = /^[ \t\n\v\f\r]*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?[ \t\n\v\f\r]*$/i
-
 function hitsOf(text: string | undefined): number | undefined {
-  if (text === undefined || !NUMBER.test(text)) return undefined
-  const hits = Number(text)
-  return hits < 0 || hits > MOST_HITS ? undefined : Math.trunc(hits)
+  const hits = text === undefined ? undefined : atod(text)
+  if (hits === undefined || hits < 0 || hits > MOST_HITS) return undefined
+  return Number.isNaN(hits) ? NOT_A_NUMBER : Math.trunc(hits)
 }
