@@ -101,8 +101,9 @@ class FaultFilter implements HttpFilter {
   private delayFor(config: FaultConfig, head: RequestHead, slot: FilterSlot): number {
     const ms = config.delayByHeader ? number(head.get(F.delay)) : config.delay
     if (ms === undefined || ms === 0) return 0
+    const { delay, delayShare } = config.overrides
     const percentage = config.delayByHeader ? head.get(F.delayPercentage) : undefined
-    return hits(config.delayFraction, percentage, slot.runtime.randomU32()) ? ms : 0
+    return hits(delayShare, config.delayFraction, percentage, slot.runtime.randomU32()) ? (delay ?? ms) : 0
   }
 
   /** True when the request was answered here. */
@@ -116,11 +117,14 @@ class FaultFilter implements HttpFilter {
     }
     if (status === undefined && grpc === undefined) return false
     const percentage = config.abortByHeader ? head.get(F.abortPercentage) : undefined
-    if (!hits(config.abortFraction, percentage, slot.runtime.randomU32())) return false
+    const { overrides } = config
+    if (!hits(overrides.abortShare, config.abortFraction, percentage, slot.runtime.randomU32())) return false
     if (!this.count(config)) return false
     this.stats.aborts.inc()
     this.perCluster(head, 'aborts_injected')
     if (config.metadata !== undefined) slot.setMetadata(slot.name, config.metadata)
+    if (status !== undefined) status = overrides.abortStatus ?? status
+    if (grpc !== undefined) grpc = overrides.abortGrpc ?? grpc
     slot.sendLocalReply({
       status: status ?? 200,
       body: 'fault filter abort',
@@ -135,7 +139,11 @@ class FaultFilter implements HttpFilter {
     const kib = config.rateByHeader ? number(head.get(F.rate)) : config.rate
     if (kib === undefined || kib < 1) return
     const percentage = config.rateByHeader ? head.get(F.ratePercentage) : undefined
-    if (!hits(config.rateFraction, percentage, slot.runtime.randomU32()) || !this.count(config)) return
+    if (
+      !hits(config.overrides.rateShare, config.rateFraction, percentage, slot.runtime.randomU32()) ||
+      !this.count(config)
+    )
+      return
     this.stats.rates.inc()
     const bucket = new ByteBucket(slot.runtime, kib)
     this.limiter = new StreamRateLimiter(slot, responseSide, bucket, DEFAULT_FILL_INTERVAL)
@@ -169,8 +177,9 @@ class FaultFilter implements HttpFilter {
   }
 }
 
-/** Whether the roll hits; a percentage from a header can only lower the configured one. */
-function hits(fraction: Fraction, header: string | undefined, random: number): boolean {
+/** Whether the roll hits: the runtime's share, or the configured one, which a percentage from a header can only lower. */
+function hits(runtime: Fraction | undefined, fraction: Fraction, header: string | undefined, random: number): boolean {
+  if (runtime !== undefined) return runtime.hit(random)
   const wanted = number(header)
   const numerator = wanted === undefined ? fraction.numerator : Math.min(wanted, fraction.numerator)
   return random % fraction.denominator < numerator
@@ -185,10 +194,10 @@ export const faultFilter: HttpFilterKind = {
   type: 'envoy.extensions.filters.http.fault.v3.HTTPFault',
   name: 'envoy.filters.http.fault',
   build(message, context) {
-    const config = new FaultConfig(message as HTTPFault)
+    const config = new FaultConfig(message as HTTPFault, context.proxy.runtimeValues)
     const stats = new FaultStats(context.proxy.stats, context.statPrefix)
     return { create: () => new FaultFilter(config, stats) }
   },
   perRouteType: 'envoy.extensions.filters.http.fault.v3.HTTPFault',
-  buildPerRoute: (message) => new FaultConfig(message as HTTPFault),
+  buildPerRoute: (message, _runtime, proxy) => new FaultConfig(message as HTTPFault, proxy.runtimeValues),
 }
