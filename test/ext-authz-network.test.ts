@@ -6,6 +6,7 @@ import {
   Client,
   echoServer,
   eventually,
+  httpFilter,
   type RunningProxy,
   socketAddress,
   startProxy,
@@ -18,8 +19,14 @@ afterEach(async () => {
   for (const fn of cleanup.splice(0).reverse()) await fn()
 })
 
-/** A TCP proxy to an echo server that asks first. */
-async function asking(answers: CheckAnswer[], config: object = {}, before: object[] = [], transport_socket?: object) {
+/** A TCP proxy to an echo server, or another last filter, that asks first. */
+async function asking(
+  answers: CheckAnswer[],
+  config: object = {},
+  before: object[] = [],
+  transport_socket?: object,
+  last: object = tcpProxyFilter({ cluster: 'echo' }),
+) {
   const auth = await Authorizer.start(...answers)
   const echo = await echoServer('')
   const filter = {
@@ -40,7 +47,7 @@ async function asking(answers: CheckAnswer[], config: object = {}, before: objec
         {
           name: 'l',
           address: socketAddress(0),
-          filter_chains: [{ filters: [...before, filter, tcpProxyFilter({ cluster: 'echo' })], transport_socket }],
+          filter_chains: [{ filters: [...before, filter, last], transport_socket }],
         },
       ],
     },
@@ -94,14 +101,40 @@ test('a hanging authorizer is not waited for beyond its time', async () => {
   expect([client.text, proxy.counter('ext_authz.e.error')]).toEqual(['', 1])
 })
 
-test('a client that leaves meanwhile takes its call along', async () => {
-  const { auth, proxy, client } = await asking(['hangs'])
+const patient = { grpc_service: grpcService({ timeout: '60s' }) }
+
+test.each([
+  ['a TCP proxy', 'with a reset', undefined, (client: Client) => client.socket.resetAndDestroy()],
+  ['HTTP', 'with a reset', httpFilter(''), (client: Client) => client.socket.resetAndDestroy()],
+  ['HTTP', 'with the end of its data', httpFilter(''), (client: Client) => client.socket.end()],
+])('a client of %s that leaves meanwhile %s takes its call along', async (_what, _how, last, go) => {
+  const { auth, proxy, client } = await asking(['hangs'], patient, [], undefined, last)
   client.write('hello')
   await eventually(() => auth.checks.length === 1)
   expect(proxy.counter('ext_authz.e.active')).toBe(1)
-  client.socket.resetAndDestroy() // a mere end of its data would not be the end of the connection
+  go(client)
   await eventually(() => auth.cancelled === 1)
-  expect([proxy.counter('ext_authz.e.active'), proxy.counter('ext_authz.e.error')]).toEqual([0, 0])
+  expect(['active', 'error', 'cx_closed'].map((name) => proxy.counter(`ext_authz.e.${name}`))).toEqual([0, 0, 0])
+  await client.ended
+  expect([proxy.counter('listener.l.downstream_cx_active'), client.text]).toEqual([0, ''])
+})
+
+test('a client of a TCP proxy that has no more to say waits for the answer', async () => {
+  const { auth, proxy, client } = await asking(['hangs', { check: {} }], patient)
+  client.socket.end('hello')
+  await eventually(() => auth.checks.length === 1)
+  const other = new Client(proxy.port('l'))
+  cleanup.push(() => other.destroy())
+  other.socket.end('bye')
+  await other.ended
+  expect([other.text, proxy.counter('ext_authz.e.ok'), proxy.counter('ext_authz.e.active')]).toEqual(['bye', 1, 1])
+})
+
+test('nobody asks about an HTTP client that leaves without a word', async () => {
+  const { auth, proxy, client } = await asking([{ check: {} }], {}, [], undefined, httpFilter(''))
+  client.socket.end()
+  await client.ended
+  expect([auth.checks.length, proxy.counter('ext_authz.e.total')]).toEqual([0, 0])
 })
 
 test('only connections that an RBAC filter has picked are asked about', async () => {

@@ -104,6 +104,12 @@ describe('an action makes an entry', () => {
     ['of its first value', [{ query_parameters: { query_parameter_name: 'id', descriptor_key: 'k' } }], 'k=7'],
     ['of the client', [{ remote_address: {} }], 'remote_address=10.1.2.3'],
     ['of its network', [{ masked_remote_address: { v4_prefix_mask_len: 16 } }], 'masked_remote_address=10.1.0.0/16'],
+    [
+      'of the client alone, unless masked further',
+      [{ masked_remote_address: {} }],
+      'masked_remote_address=10.1.2.3/32',
+    ],
+    ['of no part of it', [{ masked_remote_address: { v4_prefix_mask_len: 0 } }], 'masked_remote_address=0.0.0.0/0'],
     ['of a constant', [key('v'), key('w', { descriptor_key: 'kk' })], 'generic_key=v,kk=w'],
     ['of what looks like a format, as it stands', [key('%REQ(x-user)%')], 'generic_key=%REQ(x-user)%'],
     ['where headers match', [onHeader({})], 'header_match=v'],
@@ -167,13 +173,18 @@ describe('an action makes an entry', () => {
 
   test('of an IPv6 client in its shortest form', async () => {
     const { rls, p } = await limited({
-      limits: [{ actions: [{ remote_address: {} }, { masked_remote_address: { v6_prefix_mask_len: 64 } }] }],
+      limits: [
+        { actions: [{ remote_address: {} }, { masked_remote_address: { v6_prefix_mask_len: 64 } }] },
+        { actions: [{ masked_remote_address: {} }] },
+      ],
     })
     for (const ip of ['2001:ABCD:ef01:2345:6789:abcd:ef01:0234', '::ffff:1.2.3.4'])
       await get(p.http, '/', { 'x-forwarded-for': ip })
     expect(rls.descriptors.flat()).toEqual([
       'remote_address=2001:abcd:ef01:2345:6789:abcd:ef01:234,masked_remote_address=2001:abcd:ef01:2345::/64',
+      'masked_remote_address=2001:abcd:ef01:2345:6789:abcd:ef01:234/128',
       'remote_address=::ffff:1.2.3.4,masked_remote_address=::/64',
+      'masked_remote_address=::ffff:1.2.3.4/128',
     ])
   })
 
@@ -259,6 +270,37 @@ describe('rate limits', () => {
       V({ action: { include_vh_rate_limits: true }, route: vh('IGNORE') }),
       ['route', 'host'],
     ],
+    ['of the virtual host are overridden', V({ route: vh('OVERRIDE') }), ['route']],
+    ['of the virtual host are not overridden by none', V({ limits: [], route: vh('OVERRIDE') }), ['host']],
+    ['of the virtual host are included alone', V({ limits: [], route: vh('INCLUDE') }), ['host']],
+    ['of the virtual host are ignored beside the route’s', V({ route: vh('IGNORE') }), ['route']],
+    [
+      'of another stage override those of the virtual host all the same',
+      V({ limits: [{ stage: 1, actions: [key('route')] }], route: vh('OVERRIDE') }),
+      undefined,
+    ],
+    [
+      'of the filter go before those that are included',
+      V({
+        filter: { rate_limits: [{ actions: [key('filter')] }] },
+        route: vh('INCLUDE'),
+        action: { include_vh_rate_limits: true },
+      }),
+      ['filter'],
+    ],
+    [
+      'of the filter go before both, whatever its stage',
+      V({ filter: { stage: 3, rate_limits: [{ actions: [key('filter')] }] } }),
+      ['filter'],
+    ],
+    [
+      'of the filter go before both where the route’s filter config has none',
+      V({
+        filter: { rate_limits: [{ actions: [key('filter')] }] },
+        route: rateLimitRoute({ domain: 'own' }),
+      }),
+      ['filter'],
+    ],
     ['of the filter go before both', V({ filter: { rate_limits: [{ actions: [key('filter')] }] } }), ['filter']],
     [
       'of the route’s filter config go before all',
@@ -283,13 +325,12 @@ describe('rate limits', () => {
         ],
       },
     })
-    for (const cost of ['3.9', '-1', 'dear', '1000000001']) await get(p.http, '/', { 'x-cost': cost })
-    const [first, ...others] = rls.asked
-    expect(first!.descriptors.map((d) => [d.hitsAddend, d.isNegativeHits])).toEqual([
-      [9n, true],
-      [3n, false],
-    ])
-    for (const { descriptors } of others) expect(descriptors).toHaveLength(1)
+    const costs = ['3.9', '0', '1e9', 'nan', '-1', 'dear', '1000000001', '4294967296', '4294967297']
+    for (const cost of costs) await get(p.http, '/', { 'x-cost': cost })
+    const [fixed, told] = [0, 1].map((i) => rls.asked.map(({ descriptors }) => descriptors[i]))
+    expect(fixed!.map((d) => [d?.hitsAddend, d?.isNegativeHits])).toEqual(costs.map(() => [9n, true]))
+    expect(told!.map((d) => d?.hitsAddend)).toEqual([3n, 0n, 1_000_000_000n, 1n << 63n, ...Array(5).fill(undefined)])
+    expect(told![0]!.isNegativeHits).toBe(false)
   })
 
   test('of a filter have no stages; hits are a number or one substitution', async () => {

@@ -1,67 +1,10 @@
-import { afterEach, describe, expect, test } from 'vitest'
-import { overHttp2 } from './support/ext-authz.ts'
-import { get, httpFilter, oneHost, routerFilter, startHttpProxy, Upstream } from './support/http.ts'
-import { Client, eventually } from './support/proxy.ts'
-import {
-  type LimitAnswer,
-  OK,
-  OVER,
-  rateLimitFilter,
-  rateLimitRoute,
-  rateLimitService,
-  ScriptedRls,
-} from './support/scripted-rls.ts'
+import { describe, expect, test } from 'vitest'
+import { type AskingSetup, askingHarness, headers, limitOn, per, runtime, status } from './support/asking.ts'
+import { get, httpFilter } from './support/http.ts'
+import { eventually } from './support/proxy.ts'
+import { type LimitAnswer, OK, OVER, rateLimitFilter, rateLimitRoute } from './support/scripted-rls.ts'
 
-const running: { stop(): unknown }[] = []
-afterEach(async () => {
-  for (const r of running.splice(0).toReversed()) await r.stop()
-})
-const started = <T extends { stop(): unknown }>(what: T): T => {
-  running.push(what)
-  return what
-}
-
-const limitOn = (value: string, more: object = {}) => ({
-  actions: [{ generic_key: { descriptor_value: value } }],
-  ...more,
-})
-
-interface Setup {
-  readonly limits?: object[]
-  readonly route?: object
-  readonly filters?: object[]
-  readonly hcm?: object
-  readonly port?: number
-}
-
-/** A proxy to `a` that asks a service with such answers first. */
-async function asking(answers: LimitAnswer[], config: object = {}, setup: Setup = {}) {
-  const rls = started(await ScriptedRls.start(...answers))
-  const a = started(await Upstream.start('a'))
-  const { limits = [limitOn('v')], route, filters, hcm, port = rls.port } = setup
-  const routes = [{ match: { prefix: '/' }, route: { cluster: 'a', rate_limits: limits }, ...route }]
-  const p = started(
-    await startHttpProxy(
-      {
-        route_config: oneHost(routes),
-        http_filters: [...(filters ?? [rateLimitFilter(config)]), routerFilter()],
-        ...hcm,
-      },
-      [a, { name: 'rls', port } as Upstream],
-      { rls: overHttp2 },
-    ),
-  )
-  return { rls, a, p, log: p.server }
-}
-
-const status = (code: string, limit: object | undefined, remaining = 0, reset = '0s') => ({
-  code,
-  ...(limit ? { currentLimit: limit } : {}),
-  limitRemaining: remaining,
-  durationUntilReset: reset,
-})
-const per = (requestsPerUnit: number, unit: string, more: object = {}) => ({ requestsPerUnit, unit, ...more })
-const headers = (...pairs: [string, string][]) => pairs.map(([key, value]) => ({ key, value }))
+const { asking } = askingHarness()
 
 describe('a request within its limits', () => {
   test('passes, with what the service wants it to have', async () => {
@@ -89,10 +32,23 @@ describe('a request within its limits', () => {
     expect([rls.asked[0]!.domain, other.rls.asked[0]!.domain]).toEqual(['shop', 'checkout'])
   })
 
-  test('waits for the answer with its body', async () => {
-    const { a, p } = await asking([OK])
-    expect((await get(p.http, '/', {}, 'POST', 'hello')).status).toBe(200)
-    expect(a.last.body).toBe('hello')
+  test('gets nothing of what is for those over their limits', async () => {
+    const more = {
+      response_headers_to_add: [{ header: { key: 'x-why', value: 'limited' } }],
+      enable_retry_after_header: true,
+    }
+    const statuses = [status('OVER_LIMIT', per(4, 'HOUR'), 0, '30s')]
+    const added = ['x-why', 'retry-after', 'x-envoy-ratelimited']
+    const told = async (answer: LimitAnswer, config: object = {}) => {
+      const { p } = await asking([answer], { ...more, ...config })
+      const { headers } = await get(p.http, '/')
+      return added.filter((name) => headers.has(name))
+    }
+    expect(await told({ rls: { overallCode: 'OVER_LIMIT', statuses } })).toEqual(added)
+    expect(await told({ rls: { overallCode: 'OK', statuses } })).toEqual([])
+    expect(await told({ fails: 14 }, { failure_mode_deny: true })).toEqual([])
+    const lenient = { filter_enforced: { default_value: { numerator: 0 } } }
+    expect(await told({ rls: { overallCode: 'OVER_LIMIT', statuses } }, lenient)).toEqual(['x-envoy-ratelimited'])
   })
 })
 
@@ -135,12 +91,26 @@ describe('a request over its limits', () => {
     expect((await get(exhausted.p.http, '/s/M', call, 'POST')).headers.get('grpc-status')).toBe('8')
   })
 
+  test.each([
+    [200, 429],
+    [308, 429],
+    [400, 400],
+    [511, 511],
+  ])('with a status of %i is refused with %i', async (code, refused) => {
+    const { p } = await asking([OVER], { rate_limited_status: { code } })
+    expect((await get(p.http, '/')).status).toBe(refused)
+    expect(p.counter(`cluster.a.upstream_rq_${refused}`)).toBe(1)
+  })
+
   test('passes where the filter does not enforce, and its response says so', async () => {
     const { a, p } = await asking([OVER], { filter_enforced: { default_value: { numerator: 0 } } })
     const response = await get(p.http, '/')
     expect([response.status, response.headers.get('x-envoy-ratelimited')]).toEqual([200, 'true'])
     expect(a.received).toHaveLength(1)
     expect(p.counter('cluster.a.ratelimit.over_limit')).toBe(1)
+    const bootstrap = runtime({ ratelimit: { http_filter_enforcing: 0 } })
+    const switchedOff = await asking([OVER], {}, { bootstrap })
+    expect((await get(switchedOff.p.http, '/')).status).toBe(200)
     const silent = await asking([OVER], { disable_x_envoy_ratelimited_header: true })
     expect((await get(silent.p.http, '/')).headers.has('x-envoy-ratelimited')).toBe(false)
   })
@@ -178,6 +148,18 @@ describe('x-ratelimit headers', () => {
     expect(await told({})).toEqual(NOTHING)
   })
 
+  test('tell of the first of those with equally little left', async () => {
+    const of = async (...remaining: number[]) => {
+      const statuses = remaining.map((left, i) => status('OK', per(10 + i, 'MINUTE'), left, `${i + 1}s`))
+      const { p } = await asking([{ rls: { overallCode: 'OK', statuses } }], D3, { limits: [limitOn('v')] })
+      const { headers } = await get(p.http, '/')
+      return [headers.get('x-ratelimit-limit')?.split(',')[0], headers.get('x-ratelimit-reset')]
+    }
+    expect(await of(3, 3, 4)).toEqual(['10', '1'])
+    expect(await of(5, 0, 0)).toEqual(['11', '2'])
+    expect(await of(4, 3, 3, 2)).toEqual(['13', '4'])
+  })
+
   test('follow what each descriptor says', async () => {
     const [on, off] = [{ x_ratelimit_option: 'DRAFT_VERSION_03' }, { x_ratelimit_option: 'OFF' }]
     expect(await told({}, [limitOn('1'), limitOn('2', on)])).toEqual(['4, 4;w=7200', '3', '1800'])
@@ -207,41 +189,67 @@ describe('without an answer of the service', () => {
     expect(await code({ failure_mode_deny: true, failure_mode_deny_percent: { default_value: {} } })).toBe(200)
   })
 
-  test('in time, within its cluster, or at all', async () => {
-    const deny = { failure_mode_deny: true }
-    const late = await asking(['hangs'], { ...deny, timeout: '0.05s' })
-    expect((await get(late.p.http, '/')).status).toBe(500)
-    await eventually(() => late.rls.cancelled === 1)
-    const unknown = await asking([OK], { ...deny, rate_limit_service: rateLimitService('nowhere') })
-    expect((await get(unknown.p.http, '/')).status).toBe(500)
-    const nobody = started(await ScriptedRls.start())
-    nobody.stop()
-    const down = await asking([OK], deny, { port: nobody.port })
-    expect((await get(down.p.http, '/')).status).toBe(500)
+  test.each([
+    [0, 100, 200],
+    [100, 0, 500],
+    [-5, 100, 500],
+  ])('a runtime key has the last word on the share: %i for %i', async (percent, numerator, code) => {
+    const share = { failure_mode_deny_percent: { runtime_key: 'rls.deny', default_value: { numerator } } }
+    const { p } = await asking([FAILS], share, { bootstrap: runtime({ rls: { deny: percent } }) })
+    expect((await get(p.http, '/')).status).toBe(code)
+    expect(p.counter('cluster.a.ratelimit.failure_mode_allowed')).toBe(code === 200 ? 1 : 0)
   })
 })
 
 describe('the service is not asked', () => {
-  test.each<[string, object, Setup]>([
+  test.each<[string, object, AskingSetup]>([
     ['about requests without descriptors', {}, { limits: [] }],
     ['about what another request type is for', { request_type: 'internal' }, {}],
     ['by a filter that is switched off', { filter_enabled: { default_value: { numerator: 0 } } }, {}],
+    [
+      'by a filter that a runtime layer switches off',
+      {},
+      { bootstrap: runtime({ ratelimit: { http_filter_enabled: 0 } }) },
+    ],
     ['about routes that answer themselves', {}, { route: { route: undefined, direct_response: { status: 200 } } }],
   ])('%s', async (_name, config, setup) => {
     const { rls, p } = await asking([OVER], config, setup)
     expect((await get(p.http, '/', { 'x-forwarded-for': '8.8.8.8' })).status).toBe(200)
     expect(rls.asked).toHaveLength(0)
   })
+})
 
-  test('any more once the client has gone', async () => {
-    const { rls, p, a } = await asking(['hangs'], { timeout: '60s' })
-    const client = new Client(p.http)
-    client.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
-    await eventually(() => rls.asked.length === 1)
-    client.destroy()
-    await eventually(() => rls.cancelled === 1)
-    expect(a.received).toHaveLength(0)
-  })
+test('a request stands for as many hits as the filter state says', async () => {
+  const hits = async (text: string, factory = '') => {
+    const object = { object_key: 'envoy.ratelimit.hits_addend', factory_key: factory }
+    const value = { ...object, format_string: { text_format_source: { inline_string: text } } }
+    const type = 'envoy.extensions.filters.http.set_filter_state.v3.Config'
+    const before = httpFilter('state', type, { on_request_headers: [value] })
+    const { rls, p } = await asking([OK], {}, { filters: [before, rateLimitFilter()] })
+    await get(p.http, '/')
+    return rls.asked[0]!.hitsAddend
+  }
+  expect(await hits('7')).toBe(7)
+  expect(await hits('4294967295')).toBe(4294967295)
+  expect(await hits('4294967296')).toBe(0)
+  expect(await hits('-1')).toBe(0)
+  expect(await hits('7', 'envoy.upstream.dynamic_port')).toBe(7)
+  expect(await hits('7', 'envoy.string')).toBe(0)
+})
+
+test('a script may say how many hits a request stands for', async () => {
+  const hits = async (text: string) => {
+    const name = "'envoy.ratelimit.hits_addend'"
+    const script = `function envoy_on_request(h) h:streamInfo():filterState():set(${name}, ${name}, '${text}') end`
+    const lua = httpFilter('lua', 'envoy.extensions.filters.http.lua.v3.Lua', {
+      default_source_code: { inline_string: script },
+    })
+    const { rls, p } = await asking([OK], {}, { filters: [lua, rateLimitFilter()] })
+    await get(p.http, '/')
+    return rls.asked[0]!.hitsAddend
+  }
+  expect(await hits('7')).toBe(7)
+  expect(await hits('4294967296')).toBe(0)
 })
 
 test('several filters ask by stage, each in its domain', async () => {

@@ -4,12 +4,15 @@ import {
   Client,
   echoServer,
   eventually,
+  httpFilter,
   socketAddress,
   startProxy,
   staticCluster,
   tcpProxyFilter,
 } from './support/proxy.ts'
 import { type LimitAnswer, OK, OVER, rateLimitService, ScriptedRls } from './support/scripted-rls.ts'
+
+const NETWORK = 'envoy.extensions.filters.network'
 
 const cleanup: (() => unknown)[] = []
 afterEach(async () => {
@@ -18,8 +21,10 @@ afterEach(async () => {
 
 const entries = (...pairs: [string, string][]) => ({ entries: pairs.map(([key, value]) => ({ key, value })) })
 
-/** A TCP proxy to an echo server whose connections are counted. */
-async function limited(answers: LimitAnswer[], config: object = {}, bootstrap: object = {}) {
+const TCP = tcpProxyFilter({ cluster: 'echo' })
+
+/** A TCP proxy to an echo server, or another last filter, whose connections are counted. */
+async function limited(answers: LimitAnswer[], config: object = {}, bootstrap: object = {}, last: object = TCP) {
   const rls = await ScriptedRls.start(...answers)
   const echo = await echoServer('')
   cleanup.push(
@@ -45,7 +50,7 @@ async function limited(answers: LimitAnswer[], config: object = {}, bootstrap: o
         {
           name: 'l',
           address: socketAddress(0),
-          filter_chains: [{ filters: [filter, tcpProxyFilter({ cluster: 'echo' })] }],
+          filter_chains: [{ filters: [filter, last] }],
         },
       ],
     },
@@ -91,12 +96,56 @@ describe('a connection', () => {
     expect(['error', 'failure_mode_allowed', 'cx_closed'].map(shut.count)).toEqual([1, 0, 1])
   })
 
-  test('that goes takes its call along', async () => {
-    const { rls, client, count } = await limited(['hangs'])
-    await eventually(() => rls.asked.length === 1)
-    expect(count('active')).toBe(1)
-    client.destroy()
-    await eventually(() => rls.cancelled === 1 && count('active') === 0)
+  describe('that goes before the answer', () => {
+    const patient = { timeout: '60s' }
+    const http = httpFilter('')
+    const echo = { name: 'e', typed_config: { '@type': `type.googleapis.com/${NETWORK}.echo.v3.Echo` } }
+    const fixed = { name: 'd', typed_config: { '@type': `type.googleapis.com/${NETWORK}.direct_response.v3.Config` } }
+    const reset = (client: Client) => client.socket.resetAndDestroy()
+    const half = (client: Client) => client.socket.end()
+    const halfAfterBytes = (client: Client) => client.socket.end('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+
+    test.each([
+      ['HTTP', 'with a reset', http, reset],
+      ['HTTP', 'with the end of its data', http, half],
+      ['HTTP', 'with the end of its data, after a request', http, halfAfterBytes],
+      ['an echo', 'with the end of its data', echo, half],
+      ['a direct response', 'with a reset', fixed, reset],
+    ])('to %s %s takes its call along', async (_what, _how, last, go) => {
+      const { rls, proxy, client, count } = await limited(['hangs'], patient, {}, last)
+      await eventually(() => rls.asked.length === 1)
+      expect(count('active')).toBe(1)
+      go(client)
+      await client.ended
+      await eventually(() => rls.cancelled === 1)
+      expect(['active', 'error', 'ok', 'cx_closed', 'total'].map(count)).toEqual([0, 0, 0, 0, 1])
+      expect([proxy.counter('listener.l.downstream_cx_active'), client.text]).toEqual([0, ''])
+      if (last === http) expect(proxy.counter('http.h.downstream_cx_destroy_remote')).toBe(1)
+    })
+
+    // A TCP proxy reads nothing before it has an upstream connection; a direct response may yet follow the end of data.
+    test.each([
+      ['through a TCP proxy', 'with a reset', TCP, reset],
+      ['through a TCP proxy', 'with the end of its data', TCP, half],
+      ['to a direct response', 'with the end of its data', fixed, half],
+    ])('%s %s is not noticed', async (_what, _how, last, go) => {
+      const { rls, proxy, client, count } = await limited(['hangs', OVER], patient, {}, last)
+      await eventually(() => rls.asked.length === 1)
+      go(client)
+      await new Promise((resolve) => client.socket.once(go === reset ? 'close' : 'finish', resolve))
+      const other = new Client(proxy.port('l'))
+      cleanup.push(() => other.destroy())
+      await other.ended
+      expect(['total', 'over_limit', 'active'].map(count)).toEqual([2, 1, 1])
+    })
+
+    test('through a TCP proxy, with the end of its data only, is served all the same', async () => {
+      const { rls, client, count } = await limited(['hangs'], { timeout: '0.3s' })
+      await eventually(() => rls.asked.length === 1)
+      client.socket.end('hello')
+      await client.ended
+      expect([client.text, count('failure_mode_allowed'), count('active')]).toEqual(['hello', 1, 0])
+    })
   })
 })
 

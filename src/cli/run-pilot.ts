@@ -9,6 +9,7 @@ import { type CaOptions, givenCa } from './ca-options.ts'
 import { type DoorFlags, doorLines, doorPlaces } from './door-options.ts'
 import { CliError } from './errors.ts'
 import { reportProblems } from './problems.ts'
+import { rejectionLines } from './rejection.ts'
 
 /** What the command line of `dinghy pilot` says. */
 export interface PilotOptions extends CaOptions, DoorFlags {
@@ -46,8 +47,7 @@ export async function runPilot(options: PilotOptions): Promise<void> {
       dataDir: options.dataDir,
       env: process.env,
       onRejected: (proxy, typeUrl, message, patches) => {
-        process.stderr.write(`${proxy} refused ${typeUrl}: ${message}\n`)
-        for (const place of patches) process.stderr.write(`${place}: is in what ${proxy} refused\n`)
+        for (const line of rejectionLines(proxy, typeUrl, message, patches)) process.stderr.write(`${line}\n`)
       },
       log: (line) => process.stderr.write(`${line}\n`),
     })

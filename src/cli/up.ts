@@ -10,6 +10,7 @@ import { inlineFurther } from './engine.ts'
 import { CliError } from './errors.ts'
 import { linksBrief } from './links.ts'
 import { reportProblems } from './problems.ts'
+import { rejectionLines } from './rejection.ts'
 import { table } from './table.ts'
 
 interface Options extends CaOptions, DoorFlags {
@@ -133,21 +134,10 @@ function printEvent(event: MeshEvent, running: boolean): void {
       process.stderr.write(`${pc.yellow(`${clock()} ${outlierLine(event)}`)}\n`)
       break
     case 'rejected':
-      for (const line of rejectionLines(event)) process.stderr.write(`${line}\n`)
+      for (const line of rejectionLines(event.workload, event.typeUrl, event.message, event.patches))
+        process.stderr.write(`${line}\n`)
       break
   }
-}
-
-/** What a sidecar refused, in one line, at the place of the patch if there is one; then those of other patches in it. */
-function rejectionLines({ workload, typeUrl, message, patches }: MeshEvent & { type: 'rejected' }): string[] {
-  const what = `${workload} refused ${typeUrl.replace('type.googleapis.com/', '')}`
-  const why = message.trim().replace(/\s*\n\s*/g, '; ')
-  const [place, ...others] = patches.map((patch) => /^(\S+:\d+:\d+: )(.*)$/s.exec(patch) ?? [patch, '', patch])
-  const mark = pc.red('rejected:')
-  return [
-    `${place?.[1] ?? ''}${mark} ${place ? `${place[2]}: ` : ''}${what}: ${why}; it goes on with what it had`,
-    ...others.map(([, at, patch]) => `${at}${mark} ${patch}: it is in what ${workload} refused, too`),
-  ]
 }
 
 /** A message that begins with its place, `FILE:LINE:COLUMN: `, has the word after it, as problems have. */

@@ -83,6 +83,8 @@ export interface ConnectionHandler {
   refuses?(): boolean
   /** It reads nothing before it is ready to; filters before it see bytes no earlier. */
   readonly readsLater?: boolean
+  /** A peer that half-closes has closed: the connection does not outlive that (Envoy without enableHalfClose). */
+  readonly endCloses?: boolean
   /** A connection ended before the filters in front let this one have it, or before its TLS was there (`secure`). */
   onNeverReached?(transport: Transport, secure?: boolean): void
   /** The filter chain is gone for good: drop subscriptions. Connections still open go on. */

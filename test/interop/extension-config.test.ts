@@ -141,7 +141,7 @@ test.each([
 
     write(`{"@type": ${BUFFER}, max_request_bytes: 1}`)
     await tells(/refused .*filter config has type URL \S+Buffer but expect \S+HTTPFault/)
-    await tells(/extension\.yaml:\d+:\d+: EnvoyFilter default\/extension/)
+    await tells(/extension\.yaml:\d+:\d+: rejected: EnvoyFilter default\/extension/)
     expect(await status()).toBe(419)
 
     write(abort(420))

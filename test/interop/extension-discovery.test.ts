@@ -112,6 +112,6 @@ test.each([
   expect(said()).toMatch(
     /Error: filter config has type URL envoy\.extensions\.filters\.http\.buffer\.v3\.Buffer but expect envoy\.extensions\.filters\.http\.fault\.v3\.HTTPFault/,
   )
-  expect(said()).toMatch(/all\.yaml:\d+:5: EnvoyFilter default\/absent: spec\.configPatches\[0\]/)
+  expect(said()).toMatch(/all\.yaml:\d+:5: rejected: EnvoyFilter default\/absent: spec\.configPatches\[0\]/)
   expect(await statuses()).toEqual([419, 421])
 })

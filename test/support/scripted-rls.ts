@@ -6,8 +6,14 @@ import { registry, schemaOf } from '../../src/xds/messages.ts'
 const REQUEST = 'envoy.service.ratelimit.v3.RateLimitRequest'
 const RESPONSE = 'envoy.service.ratelimit.v3.RateLimitResponse'
 
-/** What a scripted service does with a call: a RateLimitResponse in JSON, a gRPC status instead of one, or nothing. */
-export type LimitAnswer = { readonly rls: object } | { readonly fails: number } | 'hangs'
+/**
+ * What a scripted service does with a call: a RateLimitResponse in JSON, maybe once something has happened, a gRPC
+ * status instead of one, or nothing.
+ */
+export type LimitAnswer =
+  | { readonly rls: object; readonly after?: Promise<void> }
+  | { readonly fails: number }
+  | 'hangs'
 
 export const OK: LimitAnswer = { rls: { overallCode: 'OK' } }
 export const OVER: LimitAnswer = { rls: { overallCode: 'OVER_LIMIT' } }
@@ -15,6 +21,8 @@ export const OVER: LimitAnswer = { rls: { overallCode: 'OVER_LIMIT' } }
 /** A rate limit service that records what it is asked and answers as it is told. */
 export class ScriptedRls {
   readonly asked: RateLimitRequest[] = []
+  /** Metadata of the calls. */
+  readonly metadata: Record<string, unknown>[] = []
   cancelled = 0
   port = 0
   private readonly server = new Server()
@@ -69,12 +77,14 @@ export class ScriptedRls {
   ): void {
     const answer = this.answers[Math.min(this.asked.length, this.answers.length - 1)] ?? OK
     this.asked.push(call.request)
+    this.metadata.push(call.metadata.getMap())
     call.on('cancelled', () => {
       this.cancelled++
     })
     if (answer === 'hangs') return
     if ('fails' in answer) done({ code: answer.fails, details: 'failed' } as ServiceError)
-    else done(null, responseOf(answer.rls))
+    else if (answer.after === undefined) done(null, responseOf(answer.rls))
+    else void answer.after.then(() => done(null, responseOf(answer.rls)))
   }
 }
 

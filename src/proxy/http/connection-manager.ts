@@ -35,6 +35,7 @@ export const httpConnectionManager: TerminalFilterFactory = (config, context, li
   new HttpConnectionHandler(config, context, listener)
 
 class HttpConnectionHandler implements ConnectionHandler {
+  readonly endCloses = true
   private readonly manager: HttpManager
   private readonly filters: readonly HttpFilterFactory[]
   private readonly discovered: readonly { whenReady(ready: () => void): void }[]

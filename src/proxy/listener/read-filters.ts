@@ -12,7 +12,7 @@ export type FilterStatus = 'continue' | 'stop'
 export interface ReadFilter {
   /** Called once, before any byte. `stop`: the filters after it hear of the connection when it calls `continueReading`. */
   onNewConnection(): FilterStatus
-  /** All that is read and not passed on; after `stop` it comes again with what follows. `end`: the peer has half-closed. */
+  /** All that is read and not passed on; after `stop` it comes again with what follows. `end`: the peer has half-closed, and may. */
   onData(data: Buffer, end: boolean): FilterStatus
   /** The connection is gone. */
   onClose?(): void
@@ -111,6 +111,7 @@ class ReadChain implements TransportHandler {
 
   /** Runs the filters from the one with this index on. */
   private proceed(from: number): void {
+    if (this.closed) return
     const data = this.held
     if (!this.pass(from, data ?? NOTHING, this.ended)) return
     this.held = undefined
@@ -172,6 +173,16 @@ class ReadChain implements TransportHandler {
   onEnd(): void {
     this.ended = true
     const data = this.held
+    if (this.last.endCloses) {
+      // Filters are not shown such an end (source/common/network/connection_impl.cc onReadReady), and nothing waits for one.
+      if (this.lastBegun && data === undefined) {
+        this.next?.onEnd()
+      } else {
+        this.closed = true
+        this.transport.destroy()
+      }
+      return
+    }
     if (!this.pass(0, data ?? NOTHING, true)) return
     this.held = undefined
     if (data === undefined) this.next?.onEnd()

@@ -1,3 +1,4 @@
+import { filterStateFactory } from '../../filter-state-object.ts'
 import type { FilterSlot } from '../../http/filter-slot.ts'
 import { HeaderMap } from '../../http/headers.ts'
 import { cString } from './bytes.ts'
@@ -21,7 +22,8 @@ const FACTORIES = new Set([
   'envoy.ratelimit.hits_addend',
 ])
 
-const NUMBER = 'envoy.upstream.dynamic_port'
+/** Those of them that are numbers. */
+const NUMBERS = new Set(['envoy.upstream.dynamic_port', 'envoy.ratelimit.hits_addend'])
 
 /** A filter state object as text, or one of its fields; undefined when it has none. */
 function serialized(value: unknown, field: string | undefined): string | undefined {
@@ -49,10 +51,10 @@ const FILTER_STATE = luaClass<FilterSlot>('FilterStateWrapper', {
     const text = api.stringArg(L, 4)
     if (!FACTORIES.has(factory)) api.fail(L, `'${factory}' does not have an object factory`)
     const value = Buffer.from(text, 'latin1').toString('utf8')
-    if (factory === NUMBER && !/^\d+$/.test(value))
-      api.fail(L, `Failed to create filter state value for '${name}' from '${value}'`)
+    const object = NUMBERS.has(factory) ? filterStateFactory(factory, name)(value) : value
+    if (object === undefined) api.fail(L, `Failed to create filter state value for '${name}' from '${value}'`)
     slot.info.filterState ??= new Map()
-    slot.info.filterState.set(name, factory === NUMBER ? Number(value) : value)
+    slot.info.filterState.set(name, object)
     return 0
   },
 })

@@ -144,8 +144,9 @@ class RateLimitFilter implements HttpFilter {
       downstream: subject.connection,
       metadataMatch: plan.metadataMatch,
     }
-    const hits = Number(slot.info.filterState?.get(HITS_ADDEND) ?? 0)
-    const addend = Number.isInteger(hits) && hits > 0 && hits < 2 ** 32 ? hits : 0
+    const hits = slot.info.filterState?.get(HITS_ADDEND)
+    // Other kinds of objects, be they texts of numbers, do not count.
+    const addend = typeof hits === 'number' ? hits : 0
     return this.settings.service.limit(plan.domain, descriptors, addend, options, done)
   }
 

@@ -8,7 +8,7 @@ import { Problems } from '../../http/config.ts'
 import { compileRateLimits, type RateLimitPolicies } from '../../http/rate-limit/policies.ts'
 import { Fraction } from '../../http/router/fraction.ts'
 import { HeaderMutation } from '../../http/router/header-mutation.ts'
-import { type RuntimeValues, runtimeFraction, runtimeNumber } from '../../runtime-values.ts'
+import { type RuntimeValues, runtimeFraction, runtimePercent } from '../../runtime-values.ts'
 import { RateLimitService } from './service.ts'
 
 const TOO_MANY_REQUESTS = 429
@@ -80,7 +80,7 @@ function shareOf(
   key: string,
   values: RuntimeValues | undefined,
 ): Fraction {
-  return config ? runtimeFraction(config, 100, values) : new Fraction(runtimeNumber(key, 100, values), 100)
+  return config ? runtimeFraction(config, 100, values) : new Fraction(runtimePercent(key, 100, values), 100)
 }
 
 /** What becomes of the virtual host's rate limits on a route (RateLimitPerRoute.VhRateLimitsOptions). */

@@ -1,6 +1,6 @@
 import type { RateLimit as RateLimitProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import { ConfigError } from '../../context.ts'
-import { runtimeNumber } from '../../runtime-values.ts'
+import { runtimePercent } from '../../runtime-values.ts'
 import type { Problems } from '../config.ts'
 import { compileAction, type DescriptorAction } from './actions.ts'
 import type { RateLimitContext } from './context.ts'
@@ -125,5 +125,5 @@ function compilePolicy(config: RateLimitProto, place: RateLimitPlace, context: R
 /** Whether a disable key is in force: its runtime value is below what lets every request through. */
 export const disabledBy = (values: RateLimitContext['values'], randomU32: () => number) => {
   return (key: string): boolean =>
-    randomU32() % 100 >= runtimeNumber(`ratelimit.${key}.http_filter_enabled`, 100, values)
+    randomU32() % 100 >= runtimePercent(`ratelimit.${key}.http_filter_enabled`, 100, values)
 }

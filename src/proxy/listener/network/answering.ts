@@ -6,7 +6,7 @@ import { readDataSource } from '../../tls/data-source.ts'
 import type { Transport } from '../connection.ts'
 
 /** A handler that serves each connection by itself, and needs nothing. */
-function serving(serve: (transport: Transport, gone: () => void) => void): ConnectionHandler {
+function serving(serve: (transport: Transport, gone: () => void) => void, endCloses = false): ConnectionHandler {
   let connections = 0
   return {
     onConnection(transport) {
@@ -15,6 +15,7 @@ function serving(serve: (transport: Transport, gone: () => void) => void): Conne
         connections--
       })
     },
+    endCloses,
     whenWarm: (ready) => ready(),
     close() {},
     get connections() {
@@ -47,4 +48,4 @@ export const echo: TerminalFilterFactory = () =>
       onDrain: () => transport.resume(),
       onClose: gone,
     }
-  })
+  }, true)

@@ -9,7 +9,7 @@ import { type Descriptor, XRateLimitOption } from '../../http/rate-limit/descrip
 import { toByteString } from '../../observe/format/bytes.ts'
 import { compileFormat, type Formatter } from '../../observe/formatter.ts'
 import type { Counter, Gauge, StatsStore } from '../../observe/stats.ts'
-import { runtimeNumber } from '../../runtime-values.ts'
+import { runtimePercent } from '../../runtime-values.ts'
 import { mergeDynamicMetadata, type StreamInfo } from '../../stream-info.ts'
 import type { FilterStatus, ReadFilter, ReadFilterCallbacks, ReadFilterMaker } from '../read-filters.ts'
 
@@ -78,8 +78,8 @@ class NetworkRateLimit {
     this.stats = new NetworkRateLimitStats(context.stats, config.statPrefix)
     this.failureModeDeny = config.failureModeDeny
     this.runtime = runtime
-    this.enabledPercent = runtimeNumber('ratelimit.tcp_filter_enabled', 100, values)
-    this.enforcedPercent = runtimeNumber('ratelimit.tcp_filter_enforcing', 100, values)
+    this.enabledPercent = runtimePercent('ratelimit.tcp_filter_enabled', 100, values)
+    this.enforcedPercent = runtimePercent('ratelimit.tcp_filter_enforcing', 100, values)
     this.domain = config.domain
   }
 
