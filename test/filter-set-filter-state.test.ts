@@ -25,6 +25,7 @@ describe('the set_filter_state filter', () => {
   test.each<[string, object[], string | undefined]>([
     ['text', [value('v=%REQ(x-v)% %PROTOCOL%')], 'v=12 HTTP/1.1'],
     ['the last of two', [value('one'), value('two')], 'two'],
+    ['the last though the first is read-only', [value('one', { read_only: true }), value('two')], 'two'],
     ['JSON', [value('', { format_string: { json_format: { a: '%REQ(x-v)%' } } })], '{"a":"12"}'],
     ['a number', [value(' %REQ(x-v)% ', { factory_key: 'envoy.upstream.dynamic_port' })], '12'],
     ['no number', [value('x', { factory_key: 'envoy.upstream.dynamic_port' })], undefined],

@@ -27,7 +27,7 @@ function withLine(problem: Problem): Problem {
     const excerpt = fs.readFileSync(problem.file, 'utf8').split(/\r?\n/)[problem.line - 1]
     return excerpt === undefined ? problem : { ...problem, excerpt }
   } catch {
-    return problem
+    return problem // gone since, or standard input
   }
 }
 

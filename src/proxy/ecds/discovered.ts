@@ -97,6 +97,7 @@ export class Discovered<T> implements ExtensionUser {
         this.checkType(last.typeName)
         this.prepare(last).commit()
       } catch {
+        // It fits whoever asked for it first, and not this filter.
         this.hold.conflict()
       }
     }

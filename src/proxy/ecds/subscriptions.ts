@@ -106,6 +106,7 @@ export class ExtensionSubscriptions implements ExtensionSource {
         const { any, version } = current
         subscription.set({ name: subscription.name, typedConfig: any } as TypedExtensionConfig, version)
       } catch {
+        // It fits the others of that name; this one goes on with what it has, and counts it.
         subscription.rejected()
       }
       return

@@ -33,7 +33,7 @@ export function readJsonBody(bytes: Buffer): JsonNode | undefined {
     // Strings and numbers get a mark each, which tells them apart afterwards.
     return nodeOf(JSON.parse(text.replace(TOKENS, marked)))
   } catch {
-    return undefined
+    return undefined // no JSON
   }
 }
 
