@@ -64,6 +64,17 @@ describe('the buffer filter', () => {
     expect(p.counter('http.h.downstream_rq_too_large')).toBe(2)
   })
 
+  test("the limit holds before the end, and in the place of the connection's", async () => {
+    const a = await upstream('a')
+    const p = await proxy(buffered(10), [a])
+    // The last chunk never comes.
+    expect((await exchange(p.http, chunked('/', ['abcdefg', 'hijklmn'])))[0]?.status).toBe(413)
+    const more = 1024 * 1024 + 100_000
+    const wide = await proxy(buffered(2 * more), [a])
+    expect((await get(wide.http, '/', {}, 'POST', 'x'.repeat(more))).status).toBe(200)
+    expect(a.last.body).toHaveLength(more)
+  })
+
   test('a route has its own limit, or none', async () => {
     const a = await upstream('a')
     const routes = [own('/off', { disabled: true }), own('/more', { buffer: { max_request_bytes: 20 } })]

@@ -25,6 +25,7 @@ describe('the csrf filter', () => {
     [{ origin: 'http://evil.test' }, 403],
     [{ origin: 'http://evil.test', referer: 'http://svc.test' }, 403],
     [{ origin: 'http://svc.test:81' }, 403],
+    [{ origin: 'http://user@svc.test' }, 200],
     [{}, 403],
     [{ origin: 'http://friend.test' }, 200],
     [{ origin: 'http://a.friends.test' }, 200],
@@ -47,9 +48,11 @@ describe('the csrf filter', () => {
       statuses[method] = (await get(p.http, '/', { origin: 'http://evil.test' }, method)).status
     expect(statuses).toEqual({ GET: 200, OPTIONS: 200, POST: 403, PUT: 403, DELETE: 403, PATCH: 403 })
     await get(p.http, '/', {}, 'POST', 'x')
+    // What hides where it comes from has no origin, whatever its referer.
+    await get(p.http, '/', { origin: 'null', referer: 'http://svc.test/' }, 'POST', 'x')
     await get(p.http, '/', { origin: 'http://svc.test' }, 'POST', 'x')
     const count = (name: string) => p.counter(`http.h.csrf.${name}`)
-    expect([count('request_invalid'), count('missing_source_origin'), count('request_valid')]).toEqual([4, 1, 1])
+    expect([count('request_invalid'), count('missing_source_origin'), count('request_valid')]).toEqual([4, 2, 1])
   })
 
   test('a shadow policy counts and lets pass; a route has its own', async () => {

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { get, httpFilter, httpHarness, oneHost, routerFilter } from './support/http.ts'
+import { exchange, get, httpFilter, httpHarness, oneHost, routerFilter } from './support/http.ts'
 import { client, pod, service, startMesh } from './support/mesh.ts'
 import { eventually } from './support/proxy.ts'
 
@@ -32,6 +32,7 @@ describe('the header_to_metadata filter', () => {
     ['a number', { header: 'x-v', on_header_present: k({ type: 'NUMBER' }) }, { 'x-v': '1.5e3' }, { k: 1500 }],
     ['no number', { header: 'x-v', on_header_present: k({ type: 'NUMBER' }) }, { 'x-v': 'hi' }, undefined],
     ['base64', { header: 'x-v', on_header_present: k({ encode: 'BASE64' }) }, { 'x-v': 'aGVsbG8=' }, { k: 'hello' }],
+    ['no base64', { header: 'x-v', on_header_present: k({ encode: 'BASE64' }) }, { 'x-v': 'aGVsbG9' }, undefined],
     [
       'a protobuf value',
       { header: 'x-v', on_header_present: k({ encode: 'BASE64', type: 'PROTOBUF_VALUE' }) },
@@ -65,6 +66,8 @@ describe('the header_to_metadata filter', () => {
     const p = await proxy(taking({ request_rules: [rule] }), [a])
     await get(p.http, '/', { 'x-v': 'hi' })
     expect([a.last.headers.has('x-v'), a.last.headers.get('x-default')]).toEqual([false, '{"k":"hi"}'])
+    await exchange(p.http, 'GET / HTTP/1.1\r\nhost: svc.test\r\nx-v: a\r\nx-v: b\r\n\r\n')
+    expect([a.last.headers.has('x-v'), a.last.headers.get('x-default')]).toEqual([false, '{"k":"a,b"}'])
   })
 
   test('a route has rules of its own, and a config with a stat_prefix counts', async () => {

@@ -4,6 +4,7 @@ import type {
   Config_KeyValuePair,
   Config_Rule,
 } from '#gen/envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata_pb.js'
+import { atod } from '../../atod.ts'
 import { ConfigError } from '../../context.ts'
 import { type HeaderMap, type HeaderName, headerName } from '../../http/headers.ts'
 import { cookieValue } from '../../http/router/hash-policy.ts'
@@ -12,7 +13,6 @@ import { RegexRewrite } from '../../http/router/regex.ts'
 import { toByteString } from '../../observe/format/bytes.ts'
 import { decodeBase64 } from '../base64.ts'
 import { textOf } from '../ext-authz/utf8.ts'
-import { atod } from './number.ts'
 import type { HeaderToMetadataStats } from './stats.ts'
 
 /** Values of this length and more are left out. */

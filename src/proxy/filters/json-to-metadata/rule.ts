@@ -4,9 +4,9 @@ import type {
   JsonToMetadata_KeyValuePair,
   JsonToMetadata_Rule,
 } from '#gen/envoy/extensions/filters/http/json_to_metadata/v3/json_to_metadata_pb.js'
+import { atod } from '../../atod.ts'
 import { ConfigError } from '../../context.ts'
 import type { StreamInfo } from '../../stream-info.ts'
-import { atod } from '../header-to-metadata/number.ts'
 import { type JsonNode, JsonNumber } from './body.ts'
 
 /** JsonToMetadata.ValueType. */

@@ -1,7 +1,7 @@
 import type { RateLimit_HitsAddend as HitsAddendProto } from '#gen/envoy/config/route/v3/route_components_pb.js'
 import type { Runtime } from '../../../runtime.ts'
+import { atod } from '../../atod.ts'
 import { ConfigError } from '../../context.ts'
-import { atod } from '../../filters/header-to-metadata/number.ts'
 import { parseFormat } from '../../observe/format/parse.ts'
 import type { StreamInfo } from '../../stream-info.ts'
 
